@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``ipse base``: the shared model under every fork, and its basis."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.table import Table
+
+from ipse.cli.opening import base_progress, open_base
+from ipse.cli.screen import Screen
+from ipse.cli.settings import Settings, model_options
+from ipse.cli.told import readable_bytes
+
+
+@click.group(
+    "base",
+    epilog="""\b
+Examples:
+  ipse base show
+  ipse base show --base path/to/model --rank 16
+  ipse base fit-basis users.jsonl --base path/to/model --out basis.ipse
+""",
+)
+def base_group() -> None:
+    """Look at a base, or fit a basis to it."""
+
+
+@base_group.command("show", epilog="\b\nExample:\n  ipse base show --base path/to/model --json\n")
+@model_options
+def show(settings: Settings) -> None:
+    """Name, digest, size, window and basis of a base."""
+    screen = Screen(as_json=settings.as_json)
+    base = open_base(settings, screen)
+    kinds: dict[str, int] = {}
+    for segment in base.layout.segments:
+        kinds[segment.kind] = kinds.get(segment.kind, 0) + segment.size
+    facts: dict[str, Any] = {
+        "name": base.reference.name,
+        "base": base.reference.base_id,
+        "digest": base.reference.digest,
+        "window_tokens": base.window,
+        "vocabulary": base.tokenizer.vocabulary_size,
+        "rank": base.layout.rank,
+        "basis_digest": base.layout.basis_digest,
+        "numbers_per_fork": base.layout.size,
+        "numbers_by_kind": kinds,
+        "bytes_per_state": base.layout.size * 4,
+    }
+    table = Table.grid(padding=(0, 3))
+    table.add_row("name", facts["name"])
+    table.add_row("base", f"{facts['base']}  (digest {facts['digest']})")
+    table.add_row("window", f"{facts['window_tokens']} tokens, vocabulary of {facts['vocabulary']}")
+    table.add_row("basis", f"rank {facts['rank']}, digest {facts['basis_digest']}")
+    parts = ", ".join(f"{kind} {count:,}" for kind, count in kinds.items())
+    table.add_row("a fork has", f"{base.layout.size:,} numbers, {readable_bytes(facts['bytes_per_state'])}: {parts}")
+    screen.result(facts, table)

@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Learning curves, drawn in the terminal (plotext) and as a picture (matplotlib)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rich.text import Text
+
+# Okabe and Ito's blue and vermilion: told apart by every kind of eye, on dark and on light.
+_PICTURE_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")
+_TERMINAL_COLOURS = ((86, 180, 233), (230, 159, 0), (0, 158, 115), (204, 121, 167))
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """Loss against what was learned.
+
+    Attributes:
+        name: whose.
+        points: (interactions learned, loss in nats per token), in order.
+        other: the same fork on somebody else's words; drawn thin and dashed, in the picture only.
+    """
+
+    name: str
+    points: tuple[tuple[int, float], ...] = ()
+    other: tuple[tuple[int, float], ...] = field(default=())
+
+    def reached(self, learned: int, loss: float, loss_on_other: float) -> Curve:
+        """The curve with one more point."""
+        return Curve(self.name, (*self.points, (learned, loss)), (*self.other, (learned, loss_on_other)))
+
+
+def terminal_chart(curves: Sequence[Curve], *, width: int, height: int, most: int) -> Text:
+    """The curves as text with colours.
+
+    Args:
+        width, height: in character cells.
+        most: interactions at the right edge, so that a growing curve does not rescale.
+    """
+    import plotext
+
+    losses = [loss for curve in curves for _, loss in curve.points]
+    figure = plotext.figure
+    figure.clear()
+    figure.theme("colorless")
+    figure.plot_size(width, height)
+    figure.axes(False, side=1)  # no frame above and at the right
+    for curve, colour in zip(curves, _TERMINAL_COLOURS, strict=False):
+        signal = figure.signal(
+            [x for x, _ in curve.points],
+            [y for _, y in curve.points],
+            marker=plotext.marker("braille", pixel=colour),
+        )
+        figure.draw(signal.lines(True).label(f" {curve.name} "))
+    low, high = _rounded(min(losses)), _rounded(max(losses), up=True)
+    ticks = sorted({round(most * share / 4) for share in range(5)})
+    figure.ruler("x").lim(0, most).ticks(ticks, [str(tick) for tick in ticks])
+    levels = [low + (high - low) * share / 4 for share in range(5)]
+    figure.ruler("y").lim(low, high).ticks(levels, [f"{level:.2f}" for level in levels])
+    figure.legend(True, x=width - 14, y=0)
+    chart = Text.from_ansi(figure.build().string())
+    chart.no_wrap = True
+    return chart
+
+
+def save_picture(curves: Sequence[Curve], path: Path) -> None:
+    """The curves as a PNG.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 4.5), dpi=150, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    for curve, colour in zip(curves, _PICTURE_COLOURS, strict=False):
+        x, y = zip(*curve.points, strict=True)
+        axes.plot(x, y, color=colour, linewidth=2.2)
+        axes.annotate(
+            f"{curve.name}'s fork,\n{curve.name}'s words", (x[-1], y[-1]), (6, 0), textcoords="offset points",
+            color=colour, va="center", fontsize=9,
+        )
+        if curve.other:
+            x, y = zip(*curve.other, strict=True)
+            axes.plot(x, y, color=colour, linewidth=1, linestyle=(0, (4, 3)), alpha=0.7)
+            axes.annotate(
+                f"{curve.name}'s fork,\nthe other's words", (x[-1], y[-1]), (6, 0), textcoords="offset points",
+                color=colour, va="center", fontsize=8, alpha=0.8,
+            )
+    axes.set_xlabel("turns learned")
+    axes.set_ylabel("loss on held-out words (nats per token)")
+    axes.set_title("Two forks of one base, each learning its own user", loc="left", fontsize=11)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis="y", color="#dddddd", linewidth=0.6)
+    axes.set_xlim(left=0)
+    figure.savefig(path)
+
+
+def _rounded(value: float, *, up: bool = False) -> float:
+    """To the next quarter, so that the axis stands still while curves move a little."""
+    quarters = value * 4
+    floor = int(quarters // 1)
+    return (floor + 1 if up and quarters > floor else floor) / 4

@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Open what a command works on: the home folder, the base, one owner's fork. Torch is first touched here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from ipse.errors import InputError
+
+if TYPE_CHECKING:
+    from ipse.cli.screen import Screen
+    from ipse.cli.settings import Settings
+    from ipse.forks.home import ForkInfo, Home
+    from ipse.forks.interact import UserModelLifecycle
+    from ipse.model.base import Base
+
+ID_PREFIX = "f_"
+
+
+@contextmanager
+def opened_home(settings: Settings, *, create: bool) -> Iterator[Home]:
+    """The store and its key; closed at the end. No torch needed."""
+    from ipse.forks.home import Home
+
+    home = Home.open(settings.data, create=create)
+    try:
+        yield home
+    finally:
+        home.close()
+
+
+def open_base(settings: Settings, screen: Screen) -> Base:
+    """Load the base, with a progress bar for the slow part (its basis, computed once)."""
+    from ipse.model.base import load_base
+
+    with base_progress(screen) as progress:
+        return load_base(settings.base, device=settings.device, rank=settings.rank, progress=progress)
+
+
+@contextmanager
+def base_progress(screen: Screen) -> Iterator[Callable[[int, int, str], None] | None]:
+    """A callback (done, total, name of the linear) that draws a bar where a person watches."""
+    if not screen.live:
+        yield None
+        return
+    bar = Progress(
+        TextColumn("computing the basis of this base, once"),
+        BarColumn(),
+        TimeRemainingColumn(),
+        console=screen.err,
+        transient=True,
+    )
+    task = bar.add_task("basis", total=None)
+
+    def show(done: int, total: int, name: str) -> None:
+        bar.start()
+        bar.update(task, completed=done, total=total)
+
+    try:
+        yield show
+    finally:
+        bar.stop()
+
+
+@contextmanager
+def opened_life(home: Home, base: Base, owner: str) -> Iterator[UserModelLifecycle]:
+    """One owner's fork in motion; made if it is new."""
+    from ipse.forks.interact import UserModelLifecycle
+
+    life = UserModelLifecycle(home, base, owner=owner_of(home, owner))
+    try:
+        yield life
+    finally:
+        life.close()
+
+
+def owner_of(home: Home, owner_or_id: str) -> str:
+    """The owner that a ``--fork`` option means.
+
+    Raises:
+        InputError: it is spelled like a fork id and there is no such fork.
+    """
+    found = home.find(owner_or_id)
+    if found is not None:
+        return found.owner
+    if owner_or_id.startswith(ID_PREFIX):
+        raise InputError(f"There is no fork {owner_or_id}.", "See 'ipse fork list', or give an owner's name.")
+    return owner_or_id
+
+
+def existing_fork(home: Home, owner_or_id: str) -> ForkInfo:
+    """A fork that must be there.
+
+    Raises:
+        InputError: it is not.
+    """
+    found = home.find(owner_or_id)
+    if found is None:
+        names = ", ".join(sorted({info.owner for info in home.forks()}))
+        hint = f"There are forks of: {names}." if names else "There is none yet; 'ipse chat' makes the first."
+        raise InputError(f"There is no fork of {owner_or_id}.", hint)
+    return found

@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What every command can be told: where the data lies, which base, how to print.
+
+An option on the command line wins over its environment variable, which wins over the default. There is no
+configuration file: a fork must not behave differently because of a file somebody forgot.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+import platformdirs
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+DEFAULT_OWNER = "me"
+"""Whose fork a command speaks of when ``--fork`` is not given."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """The shared options of one call.
+
+    Attributes:
+        data: folder of the store and of the key file.
+        base: directory or hub id of the base model, None for the one shipped with Ipse.
+        rank: rank of the basis, None for the base's own.
+        device: where the base runs: cpu, cuda or mps.
+        as_json: print one JSON object (or one a line) on standard output instead of text.
+        verbose: log what happens, and show where an unexpected failure came from.
+    """
+
+    data: Path
+    base: str | None = None
+    rank: int | None = None
+    device: str = "cpu"
+    as_json: bool = False
+    verbose: bool = False
+
+
+def default_data_dir() -> Path:
+    """Where forks live unless somebody says otherwise."""
+    return Path(platformdirs.user_data_dir("ipse", appauthor=False))
+
+
+_STORE_OPTIONS = (
+    click.option(
+        "--data",
+        "data",
+        type=click.Path(file_okay=True, path_type=Path),
+        envvar="IPSE_HOME",
+        help="Folder of the forks and their key.  [env: IPSE_HOME; default: the user's data folder]",
+    ),
+    click.option("--json", "as_json", is_flag=True, help="Print JSON on standard output."),
+    click.option("-v", "--verbose", is_flag=True, help="Log what happens to standard error."),
+)
+
+_MODEL_OPTIONS = (
+    click.option(
+        "--base",
+        "base",
+        metavar="DIR|HUB_ID",
+        envvar="IPSE_BASE",
+        help="Base model.  [env: IPSE_BASE; default: the one shipped with Ipse]",
+    ),
+    click.option("--rank", type=click.IntRange(1, 64), help="Rank of the basis.  [default: the base's own]"),
+    click.option(
+        "--device",
+        type=click.Choice(["cpu", "cuda", "mps"]),
+        default="cpu",
+        envvar="IPSE_DEVICE",
+        help="Where the base runs.  [env: IPSE_DEVICE; default: cpu]",
+    ),
+)
+
+fork_option = click.option(
+    "--fork",
+    "fork",
+    metavar="OWNER|ID",
+    default=DEFAULT_OWNER,
+    show_default=True,
+    help="Whose fork.",
+)
+
+
+def store_options(command: Command) -> Command:
+    """Give a command ``--data``, ``--json`` and ``--verbose``; it receives one `Settings` as ``settings``."""
+    return _with_options(command, _STORE_OPTIONS)
+
+
+def model_options(command: Command) -> Command:
+    """The same and ``--base``, ``--rank``, ``--device``."""
+    return _with_options(command, _STORE_OPTIONS + _MODEL_OPTIONS)
+
+
+def _with_options(command: Command, options: tuple[Callable[[Any], Any], ...]) -> Command:
+    @functools.wraps(command)
+    def gathered(**given: Any) -> Any:
+        shared = {name: given.pop(name) for name in Settings.__slots__ if name in given}
+        shared["data"] = shared["data"] or default_data_dir()
+        return command(settings=Settings(**shared), **given)
+
+    wrapped: Any = gathered
+    for option in reversed(options):
+        wrapped = option(wrapped)
+    result: Command = wrapped
+    return result

@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Updates, records and sizes, told to people or to programs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from rich.table import Table
+from rich.text import Text
+
+from ipse.cli.screen import first_line
+
+if TYPE_CHECKING:
+    from ipse.forks.interact import HistoryEntry, LearningReport
+
+BUDGET_MS = {"gradient_ms": 10, "update_ms": 5, "record_ms": 20, "total_ms": 35}
+"""HIP-6's budget for one interaction (R66-R69)."""
+
+BUDGET_FORK_BYTES = 111_000_000
+"""HIP-6's budget for one fork (R62)."""
+
+
+def learned_line(report: LearningReport, what: str = "learned") -> str:
+    """``learned · loss 3.41 → 3.10 · change 0.70 · 34 ms · record 12``.
+
+    Loss is in nats per token, on the words learned from, before and after the update; the size of the
+    change is the Euclidean norm of the update in real units.
+    """
+    if report.inner_steps == 0:
+        return f"recorded, not learned · {report.total_ms:.0f} ms · record {report.seq}"
+    return (
+        f"{what} · loss {report.loss_before:.2f} → {report.loss_after:.2f} · change {report.change:.2f}"
+        f" · {report.total_ms:.0f} ms · record {report.seq}"
+    )
+
+
+def learned_json(report: LearningReport) -> dict[str, Any]:
+    """The same for programs."""
+    return {
+        "record": report.seq,
+        "loss_before": report.loss_before,
+        "loss_after": report.loss_after,
+        "change": report.change,
+        "inner_steps": report.inner_steps,
+        "gradient_ms": report.gradient_ms,
+        "update_ms": report.update_ms,
+        "record_ms": report.record_ms,
+        "total_ms": report.total_ms,
+    }
+
+
+def history_table(entries: Sequence[HistoryEntry]) -> Table:
+    """One row a record, oldest first."""
+    table = Table(box=None, header_style="dim", padding=(0, 2, 0, 0))
+    for name in ("record", "when", "kind"):
+        table.add_column(name, no_wrap=True)
+    table.add_column("loss", justify="right", no_wrap=True)
+    table.add_column("change", justify="right", no_wrap=True)
+    table.add_column("your words", no_wrap=True, overflow="ellipsis")
+    for entry in entries:
+        loss = f"{entry.loss_before:.2f} → {entry.loss_after:.2f}" if entry.loss_before is not None else ""
+        change = f"{entry.change:.2f}" if entry.change is not None else ""
+        words = Text(first_line(entry.input_text, 60), style="strike dim" if entry.undone else "")
+        table.add_row(str(entry.seq), when(entry.timestamp_ms), entry.kind + (" (undone)" if entry.undone else ""), loss, change, words)
+    return table
+
+
+def when(timestamp_ms: int) -> str:
+    """Unix milliseconds as local date and time, to the minute."""
+    return datetime.fromtimestamp(timestamp_ms / 1000).strftime("%Y-%m-%d %H:%M")
+
+
+def readable_bytes(count: int) -> str:
+    """Bytes for people, in decimal units.
+
+    >>> readable_bytes(7168), readable_bytes(111_000_000)
+    ('7.2 kB', '111.0 MB')
+    """
+    if count < 1000:
+        return f"{count} B"
+    if count < 1_000_000:
+        return f"{count / 1000:.1f} kB"
+    return f"{count / 1_000_000:.1f} MB"

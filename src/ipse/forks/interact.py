@@ -1,0 +1,486 @@
+# SPDX-License-Identifier: Apache-2.0
+"""START HERE: the life of one interaction, top to bottom.
+
+    life = UserModelLifecycle(home, base, owner="ada")
+    output = life.interact(UserInput("Good morning!"), on_text=print)    # 1 the reply, streamed
+    report = life.learn_pending()                                        # 2-6 what was learned from it
+
+    1  generate     the context (found turns, newest turns, the message) through the base with this fork's state
+    2  objective    which words count: the user's own
+    3  gradient     one batch of two rows: at the fork's state, and at public weights for the prior
+    4  clip         each row by itself
+    5  update       normalised, decayed, quantised; exactly the quantised integers are added
+    6  record       sealed, chained, durable; only now is it reported as learned
+
+Learning happens after the reply has been shown and before the same user's next request is answered. The text
+and its update are one record, so a crash leaves both or neither. When another process appended first, the
+fork is read again and the step is computed anew: a fork has one history.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ipse.errors import DuplicateOperation, HeightConflict, InputError, StoreBusy
+from ipse.forks.fork import ModelFork
+from ipse.forks.home import Home, OpenFork, now_ms
+from ipse.forks.recall import HistoryEntry, Recall
+from ipse.ledger.record import Feedback, Metrics, Record, RecordKind
+from ipse.learning.explain import Why, explain
+from ipse.learning.general import general_examples
+from ipse.learning.memory import Exchange
+from ipse.learning.objective import disliked, edited, liked, own_words
+from ipse.learning.step import StepSettings, Update, correction, ordinary_update, prior_update, read_update
+from ipse.model.base import Base
+from ipse.model.chat import Turn
+from ipse.model.generate import Reply, Sampling, generate
+from ipse.model.gradient import Example, gradients, losses
+from ipse.model.state import PersonalState, apply
+from ipse.wire.digest import NO_DIGEST
+from ipse.wire.ids import ForkId, OwnerId, new_op_id
+
+ATTEMPTS = 5
+"""How often a step is computed anew because somebody else appended first."""
+
+CONTEXT_EXCHANGES = 3
+"""Exchanges before a message that its example sees, at most."""
+
+REHEARSED = 3
+"""Earlier exchanges that a correction rehearses."""
+
+
+@dataclass(frozen=True, slots=True)
+class UserInput:
+    """What the user says."""
+
+    text: str
+    system: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelOutput:
+    """What the fork answered.
+
+    Attributes:
+        op_id: names this interaction; its record will carry it.
+        prompt_tokens: of the context that was read.
+        generate_ms: until the last token.
+    """
+
+    text: str
+    op_id: bytes
+    finish: str
+    prompt_tokens: int
+    generate_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class LearningReport:
+    """What one record taught, and what it took. Losses in nats per token, durations in milliseconds.
+
+    Attributes:
+        change: l2 norm of the update, real units; 0 when nothing was learned.
+        inner_steps: 1 for ordinary talk, more for a correction.
+    """
+
+    seq: int
+    op_id: bytes
+    loss_before: float
+    loss_after: float
+    change: float
+    gradient_ms: float
+    update_ms: float
+    record_ms: float
+    total_ms: float
+    inner_steps: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Lesson:
+    """A computed step, not yet recorded."""
+
+    update: Update | None
+    prior: Update | None
+    loss_before: float
+    loss_after: float
+    inner_steps: int
+    gradient_ms: float
+    update_ms: float
+    trained_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Pending:
+    """An interaction whose reply was shown and that is not recorded yet."""
+
+    op_id: bytes
+    before: tuple[Turn, ...]
+    message: str
+    reply: str
+    generate_ms: float
+
+
+_NOTHING = _Lesson(None, None, 0.0, 0.0, 0, 0.0, 0.0, 0)
+
+
+class UserModelLifecycle:
+    """One owner's model and its life (the proposal's ``UserModelLifecycle``, R1-R11).
+
+    Not thread-safe: one conversation at a time. Two processes may share a fork; the store decides who is first.
+    """
+
+    def __init__(
+        self,
+        home: Home,
+        base: Base,
+        owner: str = "me",
+        *,
+        fork_id: ForkId | None = None,
+        settings: StepSettings | None = None,
+        sampling: Sampling | None = None,
+        use_memory: bool = True,
+        clock_ms: Callable[[], int] = now_ms,
+    ) -> None:
+        self.base = base
+        self.settings = settings or StepSettings()
+        self.sampling = sampling or Sampling()
+        self.learning = True
+        self.incognito = False
+        self._clock_ms = clock_ms
+        self._use_memory = use_memory
+        self._open: OpenFork = (
+            home.open_or_create(owner, base.layout, base.reference.name)
+            if fork_id is None
+            else home.open_fork(fork_id, base.layout)
+        )
+        self._recall = Recall(self._open)
+        self._pending: _Pending | None = None
+        self._aside: list[Exchange] = []
+        """Incognito exchanges: context of this session, kept nowhere."""
+        self._general: list[Example] | None = None
+
+    # -- the life of an interaction ---------------------------------------------------------------
+
+    @property
+    def fork(self) -> ModelFork:
+        """The fork as it is now."""
+        return self._open.fork
+
+    @property
+    def state(self) -> PersonalState:
+        return self._open.folded.state
+
+    def interact(
+        self,
+        given: UserInput,
+        *,
+        on_text: Callable[[str], None] | None = None,
+        cancelled: Callable[[], bool] | None = None,
+        sampling: Sampling | None = None,
+    ) -> ModelOutput:
+        """Answer a message. What it teaches is pending afterwards: see :meth:`learn_pending`.
+
+        Raises:
+            InputError: an empty message, or one with control characters.
+            MessageTooLong: it does not fit the window; nothing was changed.
+        """
+        message = _clean(given.text)
+        self.learn_pending()
+        sampling = sampling or self.sampling
+        turns = self._context(message, given.system, sampling)
+        started = time.perf_counter()
+        prompt = self.base.tokenizer.prompt(turns)
+        (reply,) = generate(
+            self.base,
+            [prompt],
+            [self.state],
+            sampling,
+            on_text=None if on_text is None else lambda _, piece: on_text(piece),
+            cancelled=cancelled,
+        )
+        spent = _since(started)
+        op_id = new_op_id()
+        self._settle(op_id, message, reply, spent)
+        return ModelOutput(reply.text, op_id, reply.finish, len(prompt), spent)
+
+    def learn_pending(self) -> LearningReport | None:
+        """Learn from the last interaction and record it. None when nothing is pending, or incognito."""
+        pending = self._pending
+        if pending is None:
+            return None
+        report = self._record_interaction(pending)
+        self._pending = None
+        return report
+
+    def teach(self, turns: Sequence[Turn], *, reply: str = "", op_id: bytes | None = None) -> LearningReport | None:
+        """Learn from a conversation that took place elsewhere, without generating.
+
+        Args:
+            turns: ends with the user's turn to learn from; what stands before it is its context.
+            reply: what followed, remembered as the reply.
+            op_id: name of the operation; one that is recorded already is skipped.
+
+        Returns:
+            None when it was recorded before.
+        """
+        if not turns or turns[-1].role != "user":
+            raise InputError("There is no message of the user to learn from.", "Give turns that end with the user's.")
+        self.learn_pending()
+        if op_id is not None and self._open.has(op_id):
+            return None
+        message = _clean(turns[-1].text)
+        try:
+            return self._record_interaction(_Pending(op_id or new_op_id(), tuple(turns[:-1]), message, reply, 0.0))
+        except DuplicateOperation:
+            return None
+
+    # -- what the owner says of it ----------------------------------------------------------------
+
+    def edit(self, text: str, *, op_id: bytes | None = None) -> LearningReport:
+        """The reply should have been this. The correction is learned in several inner steps, under a guard."""
+        better = _clean(text)
+        position, entry = self._target(op_id)
+        context = [*self._recall.turns_before(position, CONTEXT_EXCHANGES), Turn("user", entry.input_text)]
+        example = edited(self.base.tokenizer, context, better)
+        guard = [*self._rehearsal(position), *self._general_set()]
+
+        def lesson(state: PersonalState) -> _Lesson:
+            started = time.perf_counter()
+            done = correction(self.base, state, example, guard, self.settings)
+            spent = _since(started)
+            return _Lesson(
+                done.update, None, done.loss_before, done.loss_after, done.inner_steps, spent, 0.0, _count(example)
+            )
+
+        return self._record_feedback(entry, lesson, Feedback(edited_output=better))
+
+    def rate(self, good: bool, *, op_id: bytes | None = None) -> LearningReport:
+        """Thumbs up or down for a reply."""
+        position, entry = self._target(op_id)
+        turns = [*self._recall.turns_before(position, CONTEXT_EXCHANGES), *entry.exchange.turns]
+        example = (liked if good else disliked)(self.base.tokenizer, turns)
+        return self._record_feedback(
+            entry, lambda state: self._ordinary(example, state, prior=False), Feedback(rating=1 if good else -1)
+        )
+
+    def undo(self, seq: int | None = None) -> int:
+        """Take one record's update out of the sum again, by an appended record.
+
+        Args:
+            seq: number of the record; None means the newest one that is in the sum.
+
+        Returns:
+            The number of the record that was undone.
+        """
+        self.learn_pending()
+        for attempt in range(ATTEMPTS):
+            target = self._recall.undoable(seq, self._open.folded.undone)
+            blank = self._blank(RecordKind.UNDO, new_op_id())
+            try:
+                record = self._open.append(lambda r: replace(r, target_op_id=target.op_id), blank=blank)
+            except (HeightConflict, StoreBusy):
+                if attempt == ATTEMPTS - 1:
+                    raise
+                self._start_over()
+                continue
+            self._recall.add(record)
+            return target.seq
+        raise AssertionError("unreachable: the last attempt raises")
+
+    def history(self) -> list[HistoryEntry]:
+        """Everything that happened to this fork, oldest first."""
+        return self._recall.entries(self._open.folded.undone)
+
+    def why(self) -> Why:
+        """What the newest update changed, in words."""
+        target = self._recall.undoable(None, self._open.folded.undone)
+        return explain(self.base, read_update(target.update, self.base.layout), target.seq)
+
+    def close(self) -> None:
+        """Finish what is pending."""
+        self.learn_pending()
+
+    # -- inside -----------------------------------------------------------------------------------
+
+    def _context(self, message: str, system: str, sampling: Sampling) -> list[Turn]:
+        reserve = min(sampling.max_new_tokens, self.base.window // 2)
+        budget = self.base.window - reserve - 8
+        return self._recall.memory.context(
+            message,
+            self.base.tokenizer,
+            budget,
+            system=system,
+            first=0 if self._use_memory else self._recall.session_start,
+            aside=self._aside,
+        )
+
+    def _settle(self, op_id: bytes, message: str, reply: Reply, generate_ms: float) -> None:
+        if self.incognito:
+            self._aside.append(Exchange(message, reply.text))
+            return
+        before = tuple(self._recall.turns_before(None, CONTEXT_EXCHANGES))
+        self._pending = _Pending(op_id, before, message, reply.text, generate_ms)
+
+    def _record_interaction(self, pending: _Pending) -> LearningReport:
+        started = time.perf_counter()
+        turns = [*pending.before[-2 * CONTEXT_EXCHANGES :], Turn("user", pending.message)]
+        example = own_words(self.base.tokenizer, turns)
+        learns = self.learning
+
+        def make(record: Record, lesson: _Lesson) -> Record:
+            return replace(record, input_text=pending.message, output_text=pending.reply)
+
+        return self._record(
+            self._blank(RecordKind.INTERACTION, pending.op_id),
+            (lambda state: self._ordinary(example, state, prior=True)) if learns else (lambda _: _NOTHING),
+            make,
+            started,
+            pending.generate_ms,
+        )
+
+    def _record_feedback(
+        self, entry: HistoryEntry, lesson: Callable[[PersonalState], _Lesson], feedback: Feedback
+    ) -> LearningReport:
+        started = time.perf_counter()
+        return self._record(
+            self._blank(RecordKind.FEEDBACK, new_op_id()),
+            lesson,
+            lambda record, _: replace(record, target_op_id=entry.op_id, feedback=feedback),
+            started,
+            0.0,
+        )
+
+    def _record(
+        self,
+        blank: Record,
+        teach: Callable[[PersonalState], _Lesson],
+        make: Callable[[Record, _Lesson], Record],
+        started: float,
+        generate_ms: float,
+    ) -> LearningReport:
+        """Compute a lesson at the present state and append it; anew if somebody else was first."""
+        for attempt in range(ATTEMPTS):
+            lesson = teach(self.state)
+
+            def filled(record: Record, lesson: _Lesson = lesson) -> Record:
+                metrics = Metrics(
+                    loss_before=lesson.loss_before,
+                    loss_after=lesson.loss_after,
+                    update_l2_norm=lesson.update.norm if lesson.update else 0.0,
+                    trained_tokens=lesson.trained_tokens,
+                    generate_ms=round(generate_ms),
+                    learn_ms=round(_since(started)),
+                )
+                return replace(
+                    make(record, lesson),
+                    update=lesson.update.coded if lesson.update else b"",
+                    prior_update=lesson.prior.coded if lesson.prior else b"",
+                    learning_rate=lesson.update.learning_rate if lesson.update else 0.0,
+                    metrics=metrics,
+                )
+
+            recording = time.perf_counter()
+            try:
+                record = self._open.append(filled, blank=blank)
+            except (HeightConflict, StoreBusy):
+                if attempt == ATTEMPTS - 1:
+                    raise
+                self._start_over()
+                continue
+            self._recall.add(record)
+            return LearningReport(
+                record.seq,
+                record.op_id,
+                lesson.loss_before,
+                lesson.loss_after,
+                lesson.update.norm if lesson.update else 0.0,
+                lesson.gradient_ms,
+                lesson.update_ms,
+                _since(recording),
+                _since(started),
+                lesson.inner_steps,
+            )
+        raise AssertionError("unreachable: the last attempt raises")
+
+    def _ordinary(self, example: Example, state: PersonalState, *, prior: bool) -> _Lesson:
+        """One step on one example; with the prior's gradient at public weights in the same batch."""
+        started = time.perf_counter()
+        states: list[PersonalState | None] = [state, None] if prior else [state]
+        loss, gradient = gradients(self.base, [example] * len(states), states)
+        between = time.perf_counter()
+        height = self._open.folded.height
+        update = ordinary_update(gradient[0], self.base.layout, height, self.settings)
+        public = prior_update(gradient[1], self.base.layout, self.settings) if prior else None
+        after = apply(state, update.values)
+        gradient_ms, update_ms = (between - started) * 1e3, _since(between)
+        loss_after = float(losses(self.base, [example], [after])[0])
+        if not np.isfinite(loss[0]) or update.norm == 0.0:
+            return replace(_NOTHING, loss_before=float(np.nan_to_num(loss[0])), gradient_ms=gradient_ms)
+        return _Lesson(update, public, float(loss[0]), loss_after, 1, gradient_ms, update_ms, _count(example))
+
+    def _target(self, op_id: bytes | None) -> tuple[int, HistoryEntry]:
+        """The interaction that feedback speaks of: the newest, or the named one."""
+        if self.incognito and self._aside:
+            raise InputError("Nothing is learned from an incognito turn.", "Leave incognito first.")
+        self.learn_pending()
+        return self._recall.interaction(op_id)
+
+    def _rehearsal(self, position: int) -> list[Example]:
+        examples = []
+        for exchange in self._recall.exchanges_before(position, REHEARSED):
+            if exchange.reply:
+                examples.append(own_words(self.base.tokenizer, [Turn("user", exchange.message)]))
+        return examples
+
+    def _general_set(self) -> list[Example]:
+        if self._general is None:
+            self._general = general_examples(self.base.tokenizer)
+        return self._general
+
+    def _blank(self, kind: RecordKind, op_id: bytes) -> Record:
+        return Record(
+            fork_id=self._open.row.fork_id,
+            owner=OwnerId(self._open.row.owner),
+            seq=0,
+            op_id=op_id,
+            kind=kind,
+            timestamp_ms=self._clock_ms(),
+            previous_digest=NO_DIGEST,
+        )
+
+    def _start_over(self) -> None:
+        """Somebody else appended: read what they did."""
+        self._open.reload()
+        self._recall.refresh()
+
+
+def _clean(text: str) -> str:
+    """The message without surrounding space.
+
+    Raises:
+        InputError: empty, not encodable, or with control characters other than line breaks and tabs.
+    """
+    stripped = text.strip()
+    if not stripped:
+        raise InputError("The message is empty.", "Say something.")
+    try:
+        stripped.encode()
+    except UnicodeEncodeError as error:
+        raise InputError("The message is not valid UTF-8.", "Send UTF-8 text.") from error
+    found = sorted({ord(c) for c in stripped if (ord(c) < 32 and c not in "\n\r\t") or ord(c) == 127})
+    if found:
+        names = ", ".join(f"U+{c:04X}" for c in found)
+        raise InputError(f"The message holds control characters ({names}).", "Remove them and send it again.")
+    return stripped
+
+
+def _count(example: Example) -> int:
+    return sum(1 for w in example.weights[1:] if w)
+
+
+def _since(started: float) -> float:
+    return (time.perf_counter() - started) * 1e3

@@ -1,0 +1,349 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Records: what happened to a fork, sealed to its owner and chained.
+
+``seal_record`` turns a Record into bytes (wire/record.proto); ``open_record`` is its inverse and trusts nothing;
+``check_chain`` checks order and completeness without any key.
+
+How the bytes are protected, from the outside in:
+
+- *chain*: each record names the digest of the one before, so whoever knows the latest digest knows them all.
+- *record MAC*: HMAC-SHA-256 over all bytes of the record under a key of the fork. It covers what is in the clear
+  too (owner, number, time, kind), and it fixes the key: the record opens under one fork key only.
+- *parts*: input, output, update, feedback, metrics and prior are compressed, then AES-256-GCM each.
+
+Why one nonce for each field number is safe: the record key is derived from the operation id (16 random bytes), the
+number AND the digest of the record before, so it seals one record only, and a record has each field once. When
+another process appended first, the same operation is sealed again in another place and thus under another key.
+Sealing two different records for the same place with the same operation id is the one thing a caller must not do.
+
+Not protected: who holds the fork key can write any history of that fork (the MAC is no signature, and ``signature``
+and ``zkp_proof`` stay empty in this version), and cutting off the newest records goes unseen by somebody who holds
+no later digest. Sizes, times and kinds of records are in the clear, and so is the owner's name.
+
+An ordinary record (owner of 5 letters, 100 + 100 characters of English, 1-bit update and prior of 1,804 numbers in
+26 groups) takes about 1,000 bytes; ``tests/ledger/test_record_size.py`` prints the parts and holds the total.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Iterable
+from ctypes import c_float
+from dataclasses import dataclass, field
+from enum import IntEnum
+from math import isfinite
+
+from google.protobuf.message import DecodeError
+
+from ipse.errors import InputError, VerificationError
+from ipse.ledger.parts import Feedback, Metrics
+from ipse.vault.keys import ForkKey, derive
+from ipse.vault.seal import NONCE_BYTES, open_part, seal_part, sealing_context
+from ipse.wire import record_pb2 as pb
+from ipse.wire.compress import compress, decompress
+from ipse.wire.digest import DIGEST_BYTES, NO_DIGEST, sha256
+from ipse.wire.ids import OP_ID_BYTES, ForkId, OwnerId, parse_owner_id
+
+__all__ = [
+    "ChainHead",
+    "Feedback",
+    "Metrics",
+    "Record",
+    "RecordKind",
+    "check_chain",
+    "open_record",
+    "record_digest",
+    "seal_record",
+]
+
+MAX_RECORD_BYTES = 64 * 1024 * 1024
+MAX_PART_BYTES = 8 * 1024 * 1024
+
+
+_MAC_BYTES = 32
+_MAC_FIELD = b"\xca\x06\x20"  # field 105, length-delimited, 32 bytes: the wire form of record_mac's tag and length
+_MAC_FIELD_BYTES = len(_MAC_FIELD) + _MAC_BYTES
+
+_INPUT, _OUTPUT, _UPDATE, _FEEDBACK, _METRICS, _PRIOR = 4, 5, 6, 8, 9, 10  # field numbers, also the nonces
+
+
+class RecordKind(IntEnum):
+    """What a record records. The numbers are those of wire/record.proto."""
+
+    INTERACTION = 1
+    FEEDBACK = 2
+    UNDO = 3
+    ROLLBACK = 4
+    IMPORT = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """One operation on a fork, opened.
+
+    Attributes:
+        seq: place in the fork, from 1 without gaps (``interaction_number``).
+        op_id: 16 random bytes, chosen before the operation started.
+        timestamp_ms: Unix time by the writer's clock; never decides order.
+        previous_digest: SHA-256 over the record before, ``NO_DIGEST`` in the first.
+        target_op_id: the operation that this one speaks of, or empty.
+        update: coded update that was applied (wire/update.py), empty if none was.
+        prior_update: coded update of the prior, empty if none.
+        learning_rate: rounded to float32.
+    """
+
+    fork_id: ForkId
+    owner: OwnerId
+    seq: int
+    op_id: bytes
+    kind: RecordKind
+    timestamp_ms: int
+    previous_digest: bytes
+    target_op_id: bytes = b""
+    input_text: str = ""
+    output_text: str = ""
+    update: bytes = b""
+    prior_update: bytes = b""
+    feedback: Feedback | None = None
+    metrics: Metrics = field(default_factory=Metrics)
+    learning_rate: float = 0.0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "learning_rate", c_float(self.learning_rate).value)
+
+
+@dataclass(frozen=True, slots=True)
+class ChainHead:
+    """Where a fork's chain stands: number and digest of its newest record, (0, ``NO_DIGEST``) if it has none."""
+
+    seq: int
+    digest: bytes
+
+
+def record_digest(data: bytes) -> bytes:
+    """SHA-256 over a record's bytes: what the next record names."""
+    return sha256(data)
+
+
+def seal_record(record: Record, fork_key: ForkKey) -> bytes:
+    """The record's bytes.
+
+    Raises:
+        InputError: the record cannot be sealed as it is (sizes, texts that are not UTF-8, another fork's key).
+    """
+    _check_sealable(record, fork_key)
+    key = _record_key(fork_key, record.seq, record.op_id, record.previous_digest)
+
+    def part(number: int, plaintext: bytes) -> bytes:
+        context = _part_context(record.fork_id, record.seq, record.op_id, number)
+        return seal_part(key, compress(plaintext), nonce=_nonce(number), context=context)
+
+    message = pb.UserTrainingRecord(
+        user_id=record.owner,
+        fork_id=record.fork_id,
+        interaction_number=record.seq,
+        learning_rate=record.learning_rate,
+        op_id=record.op_id,
+        previous_digest=record.previous_digest,
+        kind=pb.RecordKind.ValueType(record.kind),
+        timestamp_ms=record.timestamp_ms,
+        target_op_id=record.target_op_id,
+    )
+    if record.input_text:
+        message.encrypted_input = part(_INPUT, record.input_text.encode())
+    if record.output_text:
+        message.encrypted_output = part(_OUTPUT, record.output_text.encode())
+    if record.update:
+        message.encrypted_gradient = part(_UPDATE, record.update)
+    if record.feedback is not None:
+        message.feedback.sealed = part(_FEEDBACK, record.feedback.to_bytes())
+    if record.metrics != Metrics():
+        message.metrics.sealed = part(_METRICS, record.metrics.to_bytes())
+    if record.prior_update:
+        message.prior_update.sealed = part(_PRIOR, record.prior_update)
+    body = message.SerializeToString(deterministic=True)
+    return body + _MAC_FIELD + _mac(fork_key, body)
+
+
+def open_record(data: bytes, fork_key: ForkKey, *, expect_seq: int, expect_previous: bytes) -> Record:
+    """Check a record and open it.
+
+    Args:
+        data: the record's bytes, as stored or received.
+        fork_key: key of the fork that the record must belong to.
+        expect_seq: the number it must have.
+        expect_previous: the digest of the record before, ``NO_DIGEST`` for the first.
+
+    Raises:
+        VerificationError: any byte was altered, the record belongs elsewhere, or the key is another. The message
+            names the fork and the record number.
+    """
+    try:
+        body = _authenticated_body(data, fork_key)
+        message = _parse(body)
+        _check_place(message, fork_key.fork_id, expect_seq, expect_previous)
+        return _open(message, fork_key)
+    except VerificationError as error:
+        raise VerificationError(
+            f"{_name(fork_key.fork_id, expect_seq)}: {error.message}",
+            error.hint or "The history before it can still be used; restore the rest from a copy.",
+        ) from error
+
+
+def check_chain(records: Iterable[bytes], fork_id: ForkId) -> ChainHead:
+    """Check a fork's whole history without a key: form, fork, numbers 1, 2, 3, ... and digests.
+
+    This finds records that were altered, dropped from the middle, doubled or reordered. Compare the result with a
+    head kept elsewhere to find a cut-off end, and open the records to find a history that was written anew.
+
+    Args:
+        records: the bytes of all records, from the first.
+
+    Raises:
+        VerificationError: names the fork and the first record that does not fit.
+    """
+    head = ChainHead(0, NO_DIGEST)
+    for data in records:
+        seq = head.seq + 1
+        try:
+            _check_place(_parse(_split(data)[0]), fork_id, seq, head.digest)
+        except VerificationError as error:
+            raise VerificationError(
+                f"{_name(fork_id, seq)}: {error.message}", "Restore the store from a copy."
+            ) from error
+        head = ChainHead(seq, record_digest(data))
+    return head
+
+
+def _check_sealable(record: Record, fork_key: ForkKey) -> None:
+    problems = {
+        "its fork is not that of the key": record.fork_id != fork_key.fork_id,
+        "its number is not from 1 to 2**63 - 1": not 1 <= record.seq < 2**63,
+        "its operation id is not of 16 bytes": len(record.op_id) != OP_ID_BYTES,
+        "its target is not of 16 bytes": len(record.target_op_id) not in (0, OP_ID_BYTES),
+        "its previous digest is not of 32 bytes": len(record.previous_digest) != DIGEST_BYTES,
+        "only the first record has no predecessor": (record.seq == 1) != (record.previous_digest == NO_DIGEST),
+        "its time is not from 0 to 2**63 - 1": not 0 <= record.timestamp_ms < 2**63,
+        "its learning rate is not finite": not isfinite(record.learning_rate),
+    }
+    wrong = [problem for problem, found in problems.items() if found]
+    if wrong:
+        raise InputError(f"{_name(record.fork_id, record.seq)} cannot be sealed: {'; '.join(wrong)}.")
+    parse_owner_id(record.owner)
+    edited = record.feedback.edited_output if record.feedback else ""
+    try:
+        parts = [text.encode() for text in (record.input_text, record.output_text, edited)]
+    except UnicodeEncodeError as error:
+        raise InputError(f"{_name(record.fork_id, record.seq)} holds text that is not Unicode.") from error
+    if max(map(len, [*parts, record.update, record.prior_update])) > MAX_PART_BYTES:
+        raise InputError(f"{_name(record.fork_id, record.seq)} has a part of more than {MAX_PART_BYTES} bytes.")
+
+
+def _split(data: bytes) -> tuple[bytes, bytes]:
+    """(body, record MAC)."""
+    if len(data) > MAX_RECORD_BYTES:
+        raise VerificationError(f"It is longer than {MAX_RECORD_BYTES} bytes.")
+    if data[-_MAC_FIELD_BYTES:-_MAC_BYTES] != _MAC_FIELD:
+        raise VerificationError("It does not end with a record MAC.", "It is damaged, or made by a newer Ipse.")
+    return data[:-_MAC_FIELD_BYTES], data[-_MAC_BYTES:]
+
+
+def _authenticated_body(data: bytes, fork_key: ForkKey) -> bytes:
+    body, mac = _split(data)
+    if not hmac.compare_digest(mac, _mac(fork_key, body)):
+        raise VerificationError("It was altered, or the key is not that of its fork.")
+    return body
+
+
+def _parse(body: bytes) -> pb.UserTrainingRecord:
+    try:
+        message = pb.UserTrainingRecord.FromString(body)
+    except DecodeError as error:
+        raise VerificationError("It is not of the form of a record.") from error
+    if message.zkp_proof or message.signature or message.record_mac:
+        raise VerificationError("It carries a proof or signature that this version cannot check.", "Update Ipse.")
+    return message
+
+
+def _check_place(message: pb.UserTrainingRecord, fork_id: ForkId, seq: int, previous: bytes) -> None:
+    if message.fork_id != fork_id:
+        raise VerificationError("It belongs to another fork.")
+    if message.interaction_number != seq:
+        raise VerificationError(f"It says that it is record {message.interaction_number}.")
+    if message.previous_digest != previous:
+        raise VerificationError("It does not follow the record before it.")
+    if len(message.op_id) != OP_ID_BYTES:
+        raise VerificationError("Its operation id is not of 16 bytes.")
+
+
+def _open(message: pb.UserTrainingRecord, fork_key: ForkKey) -> Record:
+    """The record of a message whose bytes are authenticated."""
+    fork_id, seq, op_id = fork_key.fork_id, message.interaction_number, message.op_id
+    key = _record_key(fork_key, seq, op_id, message.previous_digest)
+
+    def part(number: int, sealed: bytes) -> bytes:
+        context = _part_context(fork_id, seq, op_id, number)
+        return decompress(open_part(key, sealed, nonce=_nonce(number), context=context))
+
+    def text(number: int, sealed: bytes) -> str:
+        return _text(part(number, sealed)) if sealed else ""
+
+    if len(message.target_op_id) not in (0, OP_ID_BYTES):
+        raise VerificationError("Its target is not of 16 bytes.")
+    feedback, metrics = None, Metrics()
+    if message.HasField("feedback"):
+        feedback = Feedback.from_bytes(part(_FEEDBACK, message.feedback.sealed))
+    if message.HasField("metrics"):
+        metrics = Metrics.from_bytes(part(_METRICS, message.metrics.sealed))
+    return Record(
+        fork_id=fork_id,
+        owner=OwnerId(message.user_id),
+        seq=seq,
+        op_id=op_id,
+        kind=_read_kind(message.kind),
+        timestamp_ms=message.timestamp_ms,
+        previous_digest=message.previous_digest,
+        target_op_id=message.target_op_id,
+        input_text=text(_INPUT, message.encrypted_input),
+        output_text=text(_OUTPUT, message.encrypted_output),
+        update=part(_UPDATE, message.encrypted_gradient) if message.encrypted_gradient else b"",
+        prior_update=part(_PRIOR, message.prior_update.sealed) if message.HasField("prior_update") else b"",
+        feedback=feedback,
+        metrics=metrics,
+        learning_rate=message.learning_rate,
+    )
+
+
+def _record_key(fork_key: ForkKey, seq: int, op_id: bytes, previous: bytes) -> bytes:
+    """Key of one record's parts; see the module docstring on why it is used once."""
+    return derive(fork_key, "record", sealing_context(op_id, seq, previous))
+
+
+def _mac(fork_key: ForkKey, body: bytes) -> bytes:
+    return hmac.digest(derive(fork_key, "record mac"), body, "sha256")
+
+
+def _nonce(number: int) -> bytes:
+    return number.to_bytes(NONCE_BYTES, "big")
+
+
+def _part_context(fork_id: ForkId, seq: int, op_id: bytes, number: int) -> bytes:
+    return sealing_context("record", fork_id, seq, op_id, number)
+
+
+def _read_kind(number: int) -> RecordKind:
+    try:
+        return RecordKind(number)
+    except ValueError as error:
+        raise VerificationError(f"It is of an unknown kind ({number}).", "Update Ipse.") from error
+
+
+def _text(data: bytes) -> str:
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        raise VerificationError("It holds text that is not UTF-8.") from error
+
+
+def _name(fork_id: ForkId, seq: int) -> str:
+    return f"Record {seq} of fork {fork_id}"

@@ -1,0 +1,11 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tables on disk: the only room that touches a database. It keeps sealed bytes and cannot open them.
+
+``store`` is the interface, ``rows`` what goes in and out, ``schema`` the tables, ``opening`` and ``faults`` what can
+go wrong with a file.
+"""
+
+from ipse.store.rows import AppendRow, ForkRow, Head, StoredRecord, StoredSnapshot
+from ipse.store.store import Store
+
+__all__ = ["AppendRow", "ForkRow", "Head", "Store", "StoredRecord", "StoredSnapshot"]

@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tables of a store, as numbered migrations.
+
+``PRAGMA user_version`` counts the migrations that a file has seen; ``application_id`` says that it is ours. To change
+the tables, append a function ``m002_...``: never edit one that was released, since files exist that ran it.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+
+APPLICATION_ID = 0x49707365
+"""The letters "Ipse", in the field of SQLite's file header that is meant for this."""
+
+
+def m001_initial(connection: sqlite3.Connection) -> None:
+    """Forks, their heads and records; snapshots, which are only a cache; markers.
+
+    ``record`` refers to a fork by a small number, because its id would stand in every row and twice in indexes.
+    ``head`` repeats what the newest record says on purpose: it is the row that appends compare and swap.
+    """
+    for statement in (
+        """
+        CREATE TABLE fork (
+            number        INTEGER PRIMARY KEY,
+            fork_id       TEXT NOT NULL UNIQUE,
+            owner         TEXT NOT NULL,
+            base_id       TEXT NOT NULL,
+            base_name     TEXT NOT NULL,
+            layout_digest BLOB NOT NULL CHECK (length(layout_digest) = 32),
+            key_check     BLOB NOT NULL CHECK (length(key_check) = 16),
+            created_ms    INTEGER NOT NULL
+        ) STRICT
+        """,
+        "CREATE INDEX fork_by_owner ON fork (owner)",
+        """
+        CREATE TABLE head (
+            fork   INTEGER PRIMARY KEY REFERENCES fork (number),
+            seq    INTEGER NOT NULL CHECK (seq >= 0),
+            digest BLOB NOT NULL CHECK (length(digest) = 32)
+        ) STRICT
+        """,
+        """
+        CREATE TABLE record (
+            fork   INTEGER NOT NULL REFERENCES fork (number),
+            seq    INTEGER NOT NULL CHECK (seq >= 1),
+            op_id  BLOB NOT NULL UNIQUE CHECK (length(op_id) = 16),
+            digest BLOB NOT NULL CHECK (length(digest) = 32),
+            data   BLOB NOT NULL,
+            UNIQUE (fork, seq)
+        ) STRICT
+        """,
+        """
+        CREATE TABLE snapshot (
+            fork INTEGER NOT NULL REFERENCES fork (number),
+            seq  INTEGER NOT NULL CHECK (seq >= 0),
+            data BLOB NOT NULL,
+            UNIQUE (fork, seq)
+        ) STRICT
+        """,
+        """
+        CREATE TABLE marker (
+            key   TEXT PRIMARY KEY,
+            value BLOB NOT NULL
+        ) STRICT
+        """,
+    ):
+        connection.execute(statement)
+
+
+MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (m001_initial,)
+
+VERSION = len(MIGRATIONS)
+
+
+def migrate(connection: sqlite3.Connection, version: int) -> None:
+    """Run what is missing. The caller holds a write transaction, so a crash leaves the old tables whole."""
+    for migration in MIGRATIONS[version:]:
+        migration(connection)
+    connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    connection.execute(f"PRAGMA user_version = {VERSION}")

@@ -1,0 +1,394 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The store: one SQLite file with every fork's sealed records. The only room that knows what a disk is.
+
+It keeps bytes and gives them back; it cannot open them and does not know what they mean. Its promises:
+
+- *durable*: what ``append`` returned from is on the disk (WAL, ``synchronous=FULL``), also after a power cut.
+- *all or nothing*: record and head change in one transaction, or neither does.
+- *one history*: (fork, number) is unique and the head is compared before it is swapped. Of two processes that append
+  to the same head, one wins; the other gets HeightConflict, reloads and tries again.
+- *once*: an operation id is taken once. A crash can leave a record that was written but not acknowledged; the
+  retry gets DuplicateOperation, which means: done.
+- *honest about the disk*: after a failed write this handle writes no more (StorePoisoned); reading goes on.
+  A full disk is not such a failure: the transaction is rolled back, and writing goes on when there is room.
+- *checked*: each record's digest is checked on the way out, and a gap is an error that names fork and record.
+
+Not promised: secrecy (seal first), and noticing that an older copy of the whole file was put back (keep a head
+elsewhere for that). Network file systems break SQLite's locks: keep the file on a local disk.
+
+A Store may be used from several threads; they take turns. It must not be carried across ``fork()``.
+"""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import astuple, fields
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from ipse.errors import DuplicateOperation, HeightConflict, InputError, StoreError, VerificationError
+from ipse.store import faults
+from ipse.store.opening import connect
+from ipse.store.rows import AppendRow, ForkRow, Head, StoredRecord, StoredSnapshot
+from ipse.wire.digest import NO_DIGEST, sha256
+from ipse.wire.ids import ForkId, OwnerId
+
+FILE_NAME = "ipse.db"
+
+_FORK_COLUMNS = tuple(column.name for column in fields(ForkRow))
+_PAGE_BYTES = 4096
+_CHECKPOINT_PAGES = 1000
+_CHUNK_RECORDS = 256
+
+log = logging.getLogger(__name__)
+
+
+class Store:
+    """Open with ``Store.open``; close it, or use it in a ``with`` statement."""
+
+    def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
+        self.path = path
+        self._connection = connection
+        self._lock = threading.RLock()
+        self._poisoned = False
+        self._unfolded_pages = 0
+
+    @classmethod
+    def open(cls, root: Path, *, create: bool = True, busy_seconds: float = 5.0) -> Store:
+        """Open the store in this folder.
+
+        Args:
+            root: the data root; made with mode 0700 if it is missing, and the file in it with 0600.
+            create: whether to make what is missing.
+            busy_seconds: how long any operation waits for another process before StoreBusy.
+
+        Raises:
+            InputError: nothing is there and ``create`` is false.
+            StoreForeign: the file is another program's, or of a newer Ipse.
+            StoreDamaged, StoreReadOnly, StoreFull, StoreBusy: as they say.
+        """
+        path = root / FILE_NAME
+        return cls(connect(path, create=create, busy_seconds=busy_seconds), path)
+
+    def close(self) -> None:
+        """Close; harmless to repeat. What was acknowledged is on the disk before this too."""
+        with self._lock:
+            self._connection.close()
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    # -- forks ---------------------------------------------------------------------------------------------------
+
+    def create_fork(self, row: ForkRow) -> None:
+        """Add a fork without records.
+
+        Raises:
+            InputError: its id is taken.
+        """
+        with self._write() as db:
+            if db.execute("SELECT 1 FROM fork WHERE fork_id = ?", (row.fork_id,)).fetchone():
+                raise InputError(f"There is a fork {row.fork_id} already.", "Open it instead.")
+            places = ", ".join("?" * len(_FORK_COLUMNS))
+            number = db.execute(
+                f"INSERT INTO fork ({', '.join(_FORK_COLUMNS)}) VALUES ({places}) RETURNING number", astuple(row)
+            ).fetchone()[0]
+            db.execute("INSERT INTO head (fork, seq, digest) VALUES (?, 0, ?)", (number, NO_DIGEST))
+
+    def fork(self, fork_id: ForkId) -> ForkRow:
+        """One fork.
+
+        Raises:
+            InputError: it is not in this store.
+        """
+        rows = self._forks("WHERE fork_id = ?", (fork_id,))
+        if not rows:
+            raise _unknown(fork_id)
+        return rows[0]
+
+    def forks(self, owner: OwnerId | None = None) -> list[ForkRow]:
+        """All forks, or those of one owner, oldest first."""
+        return self._forks("", ()) if owner is None else self._forks("WHERE owner = ?", (owner,))
+
+    def _forks(self, where: str, values: tuple[object, ...]) -> list[ForkRow]:
+        rows = self._read(f"SELECT {', '.join(_FORK_COLUMNS)} FROM fork {where} ORDER BY number", values)
+        return [ForkRow(**dict(zip(_FORK_COLUMNS, row, strict=True))) for row in rows]
+
+    # -- records -------------------------------------------------------------------------------------------------
+
+    def append(self, fork_id: ForkId, row: AppendRow, *, expected_head: bytes) -> None:
+        """Add the next record. When this returns, it is on the disk.
+
+        Args:
+            expected_head: digest of the record that the new one follows, as the caller last saw it.
+
+        Raises:
+            DuplicateOperation: the operation is recorded already. Asked first, so it also answers a retry of an
+                append that had succeeded unnoticed.
+            HeightConflict: the head is another: reload the fork and try again.
+            InputError: there is no such fork.
+            VerificationError: ``row.digest`` is not the digest of ``row.data``.
+            StoreBusy, StoreFull, StoreReadOnly: nothing was recorded; try again.
+            StorePoisoned, StoreError: the write may or may not have reached the disk; reopen and look.
+        """
+        if sha256(row.data) != row.digest:
+            raise VerificationError(f"Record {row.seq} of fork {fork_id} does not have the digest it came with.")
+        with self._write(len(row.data)) as db:
+            if db.execute("SELECT 1 FROM record WHERE op_id = ?", (row.op_id,)).fetchone():
+                raise DuplicateOperation(
+                    f"Operation {row.op_id.hex()} is recorded already.", "It is done: do not repeat it."
+                )
+            found = db.execute(
+                "SELECT number, seq, digest FROM fork JOIN head ON fork = number WHERE fork_id = ?", (fork_id,)
+            ).fetchone()
+            if found is None:
+                raise _unknown(fork_id)
+            number, seq, digest = found
+            if digest != expected_head or row.seq != seq + 1:
+                raise HeightConflict(
+                    f"Fork {fork_id} is at record {seq}, so record {row.seq} cannot be added there.",
+                    "Somebody else wrote to it: reload the fork and try again.",
+                )
+            db.execute(
+                "INSERT INTO record (fork, seq, op_id, digest, data) VALUES (?, ?, ?, ?, ?)",
+                (number, row.seq, row.op_id, row.digest, row.data),
+            )
+            db.execute("UPDATE head SET seq = ?, digest = ? WHERE fork = ?", (row.seq, row.digest, number))
+
+    def head(self, fork_id: ForkId) -> Head:
+        """The newest record's number and digest.
+
+        Raises:
+            InputError: there is no such fork.
+        """
+        rows = self._read("SELECT seq, digest FROM fork JOIN head ON fork = number WHERE fork_id = ?", (fork_id,))
+        if not rows:
+            raise _unknown(fork_id)
+        return Head(*rows[0])
+
+    def records(self, fork_id: ForkId, after_seq: int = 0) -> Iterator[StoredRecord]:
+        """The records after this number, in order, read in pieces.
+
+        Raises:
+            InputError: there is no such fork.
+            VerificationError: a record is missing or its bytes do not have its digest; names fork and record.
+        """
+        head = self.head(fork_id)
+        seq = after_seq
+        while True:
+            rows = self._records(fork_id, "seq > ? ORDER BY seq LIMIT ?", (seq, _CHUNK_RECORDS))
+            for row in rows:
+                seq += 1
+                yield _checked(fork_id, seq, row)
+            if len(rows) < _CHUNK_RECORDS:
+                break
+        if seq < head.seq:
+            raise _missing(fork_id, seq + 1)
+
+    def record(self, fork_id: ForkId, seq: int) -> StoredRecord:
+        """One record.
+
+        Raises:
+            InputError: there is no such fork, or it has never had this record.
+            VerificationError: the record is missing or its bytes do not have its digest.
+        """
+        rows = self._records(fork_id, "seq = ?", (seq,))
+        if rows:
+            return _checked(fork_id, seq, rows[0])
+        if 1 <= seq <= self.head(fork_id).seq:
+            raise _missing(fork_id, seq)
+        raise InputError(f"Fork {fork_id} has no record {seq}.", "Its records start at 1; see its head for the last.")
+
+    def record_of(self, fork_id: ForkId, op_id: bytes) -> StoredRecord | None:
+        """The record of an operation, if it is recorded: how a retry finds what the first try did."""
+        rows = self._records(fork_id, "op_id = ?", (op_id,))
+        return _checked(fork_id, rows[0][0], rows[0]) if rows else None
+
+    def verify(self, fork_id: ForkId) -> Head:
+        """Read every record of a fork: digests fit, numbers have no gap, the last one is the head.
+
+        This needs no key and does not look into the records; ``ledger.record.check_chain`` does that.
+
+        Raises:
+            VerificationError: names the fork and the first record that does not fit.
+        """
+        head, last = self.head(fork_id), Head(0, NO_DIGEST)
+        for record in self.records(fork_id):
+            last = Head(record.seq, record.digest)
+            if last.seq == head.seq:
+                break
+        if last != head:
+            raise VerificationError(
+                f"The head of fork {fork_id} does not fit its record {last.seq}.", "Restore the store from a copy."
+            )
+        return head
+
+    def bytes_of(self, fork_id: ForkId) -> int:
+        """Bytes of a fork's records and snapshots, without what the database adds."""
+        total = 0
+        for table in ("record", "snapshot"):
+            rows = self._read(
+                f"SELECT COALESCE(SUM(length(data)), 0) FROM {table}"
+                " WHERE fork = (SELECT number FROM fork WHERE fork_id = ?)",
+                (fork_id,),
+            )
+            total += rows[0][0]
+        return total
+
+    def _records(self, fork_id: ForkId, where: str, values: tuple[object, ...]) -> list[tuple[Any, ...]]:
+        return self._read(
+            "SELECT seq, op_id, digest, data FROM record"
+            f" WHERE fork = (SELECT number FROM fork WHERE fork_id = ?) AND {where}",
+            (fork_id, *values),
+        )
+
+    # -- snapshots and markers -----------------------------------------------------------------------------------
+
+    def put_snapshot(self, fork_id: ForkId, seq: int, data: bytes) -> None:
+        """Keep a sealed snapshot of the fork after record ``seq``, replacing one of the same height.
+
+        Raises:
+            InputError: there is no such fork, or it has not come so far.
+        """
+        with self._write(len(data)) as db:
+            found = db.execute(
+                "SELECT number, seq FROM fork JOIN head ON fork = number WHERE fork_id = ?", (fork_id,)
+            ).fetchone()
+            if found is None:
+                raise _unknown(fork_id)
+            if not 0 <= seq <= found[1]:
+                raise InputError(f"Fork {fork_id} is at record {found[1]}, so it has no snapshot at {seq}.")
+            db.execute("INSERT OR REPLACE INTO snapshot (fork, seq, data) VALUES (?, ?, ?)", (found[0], seq, data))
+
+    def latest_snapshot(self, fork_id: ForkId, at_or_before_seq: int) -> StoredSnapshot | None:
+        """The newest snapshot that is not past this record, if there is one.
+
+        Its bytes are not checked here. A snapshot that does not open must be ignored by its user, with a warning in
+        the log: the records say the same, only slower.
+        """
+        rows = self._read(
+            "SELECT seq, data FROM snapshot WHERE fork = (SELECT number FROM fork WHERE fork_id = ?) AND seq <= ?"
+            " ORDER BY seq DESC LIMIT 1",
+            (fork_id, at_or_before_seq),
+        )
+        return StoredSnapshot(*rows[0]) if rows else None
+
+    def drop_snapshots(self, fork_id: ForkId, *, before_seq: int | None = None) -> None:
+        """Forget all snapshots of a fork, or those of records before this one. Loses nothing but time."""
+        limit = 2**63 - 1 if before_seq is None else before_seq
+        with self._write() as db:
+            db.execute(
+                "DELETE FROM snapshot WHERE fork = (SELECT number FROM fork WHERE fork_id = ?) AND seq < ?",
+                (fork_id, limit),
+            )
+
+    def put_marker(self, key: str, value: bytes) -> None:
+        """Keep a small value under a name, replacing the one before."""
+        with self._write(len(value)) as db:
+            db.execute("INSERT OR REPLACE INTO marker (key, value) VALUES (?, ?)", (key, value))
+
+    def marker(self, key: str) -> bytes | None:
+        """The value under this name, if there is one."""
+        rows = self._read("SELECT value FROM marker WHERE key = ?", (key,))
+        return rows[0][0] if rows else None
+
+    # -- the disk ------------------------------------------------------------------------------------------------
+
+    def check_file(self) -> None:
+        """Let SQLite check the whole file: slow, and independent of ``verify``.
+
+        Raises:
+            StoreDamaged: with the first finding.
+        """
+        found = self._read("PRAGMA integrity_check(1)", ())
+        if found != [("ok",)]:
+            raise faults.damaged(self.path, str(found[0][0]) if found else "the check gave no answer")
+
+    def _read(self, sql: str, values: tuple[object, ...]) -> list[tuple[Any, ...]]:
+        with self._lock:
+            try:
+                return self._connection.execute(sql, values).fetchall()
+            except sqlite3.ProgrammingError:
+                raise  # a closed store, or a mistake in this file
+            except sqlite3.Error as error:
+                raise faults.explain(error, self.path) from error
+
+    @contextmanager
+    def _write(self, payload_bytes: int = 0) -> Iterator[sqlite3.Connection]:
+        """One durable transaction; any exception inside rolls it back."""
+        with self._lock:
+            if self._poisoned:
+                raise faults.poisoned(self.path)
+            db = self._connection
+            try:
+                db.execute("BEGIN IMMEDIATE")
+                yield db
+                db.execute("COMMIT")
+            except BaseException as error:
+                self._roll_back()
+                if not isinstance(error, sqlite3.Error) or isinstance(error, sqlite3.ProgrammingError):
+                    raise
+                explained = faults.explain(error, self.path)
+                self._note_failure(explained)
+                raise explained from error
+            self._fold_log(payload_bytes)
+
+    def _roll_back(self) -> None:
+        if not self._connection.in_transaction:
+            return  # SQLite rolled back by itself
+        try:
+            self._connection.execute("ROLLBACK")
+        except sqlite3.Error as error:
+            self._poisoned = True
+            log.error("rollback failed, store takes no more writes: %s", error)
+
+    def _note_failure(self, error: StoreError) -> None:
+        if not isinstance(error, faults.HARMLESS):
+            self._poisoned = True
+            log.error("write failed, store takes no more: %s", error)
+
+    def _fold_log(self, payload_bytes: int) -> None:
+        """Now and then move the write-ahead log into the database file.
+
+        SQLite would do it by itself inside a commit, but swallow its errors. Whatever happens here, the transaction
+        before is durable in the log, so its caller must not see an error.
+        """
+        self._unfolded_pages += 4 + payload_bytes // _PAGE_BYTES  # table, two indexes, head, and overflow pages
+        if self._unfolded_pages < _CHECKPOINT_PAGES:
+            return
+        self._unfolded_pages = 0
+        try:
+            self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+        except sqlite3.Error as error:
+            self._note_failure(faults.explain(error, self.path))
+
+
+def _checked(fork_id: ForkId, seq: int, row: tuple[Any, ...]) -> StoredRecord:
+    """A row as a record, if it is record ``seq`` and its bytes have its digest."""
+    record = StoredRecord(*row)
+    if record.seq != seq:
+        raise _missing(fork_id, seq)
+    if sha256(record.data) != record.digest:
+        raise VerificationError(
+            f"Record {seq} of fork {fork_id} is damaged: its bytes do not have its digest.",
+            "Restore the store from a copy; the records before it are good.",
+        )
+    return record
+
+
+def _missing(fork_id: ForkId, seq: int) -> VerificationError:
+    return VerificationError(
+        f"Record {seq} of fork {fork_id} is missing.", "Restore the store from a copy; the records before it are good."
+    )
+
+
+def _unknown(fork_id: ForkId) -> InputError:
+    return InputError(f"There is no fork {fork_id} in this store.", "List the forks and choose one of them.")

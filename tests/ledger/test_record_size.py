@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a record costs. The proposal budgets 1 MB a month for history (R61): 1,111 bytes for each of 900 interactions.
+
+An ordinary interaction, 102 + 101 characters of English, 1-bit update and prior of 1,804 numbers in 26 groups::
+
+    user_id                  7
+    fork_id                 30
+    interaction_number       2
+    encrypted_input        101
+    encrypted_output       106
+    encrypted_gradient     299
+    learning_rate            5
+    metrics                 43
+    prior_update           302
+    op_id                   19
+    previous_digest         35
+    kind                     3
+    timestamp_ms             8
+    record_mac              35
+    record                 995
+
+The file adds indexes and page slack; ``test_the_file_costs_little_more_than_the_records`` holds that. Each further
+character of chat costs about 0.7 bytes.
+"""
+
+from __future__ import annotations
+
+from ipse.ledger.record import seal_record
+from ipse.wire import record_pb2 as pb
+from tests.ledger.samples import KEY, interaction
+
+BUDGET_BYTES = 1_000_000 // 900
+
+
+def parts(data: bytes) -> dict[str, int]:
+    """Bytes of each field of a record, with its tag and length."""
+    message = pb.UserTrainingRecord.FromString(data)
+    sizes = {}
+    for descriptor, _ in message.ListFields():
+        rest = pb.UserTrainingRecord.FromString(data)
+        rest.ClearField(descriptor.name)
+        sizes[descriptor.name] = len(data) - rest.ByteSize()
+    return sizes
+
+
+def test_an_ordinary_record_fits_the_budget_of_a_megabyte_a_month() -> None:
+    data = seal_record(interaction(), KEY)
+    sizes = parts(data)
+    for name, size in sizes.items():
+        print(f"{name:20}{size:6}")
+    print(f"{'record':20}{len(data):6}")
+    assert sum(sizes.values()) == len(data)
+    assert len(data) <= 1_000
+    assert len(data) <= BUDGET_BYTES
+
+
+def test_a_record_without_learning_takes_less_than_400_bytes() -> None:
+    assert len(seal_record(interaction(update=b"", prior_update=b""), KEY)) < 400
