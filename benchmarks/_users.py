@@ -9,7 +9,6 @@ what was said before it in that dialogue, the last `WINDOW` tokens of it; only t
 from __future__ import annotations
 
 import gzip
-import hashlib
 import json
 import lzma
 from collections.abc import Sequence
@@ -17,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from ipse.learning.population import PublicUser
 from ipse.model.chat import ChatTokenizer, Turn
 from ipse.model.gradient import Example
 
@@ -45,7 +45,7 @@ class JudgedUser:
 
     Attributes:
         name: as the file has it; already anonymous.
-        digest: SHA-256 of the name, hex: how a basis names those it was fitted on.
+        digest: how a basis names those it was fitted on.
         online: interactions in order, as many as the last mark needs.
         held_out: interactions that are never learned from.
         dialogues: the online dialogues as turns; held_out_dialogues: the others.
@@ -73,25 +73,16 @@ def read_users(
     Args:
         most: keep so many, evenly spread over the file.
     """
-    text = _opened(path)
     users = []
-    for line in text.splitlines():
-        record = json.loads(line)
-        dialogues = tuple(
-            Dialogue(tuple(Turn(role, words) for role, words in d["turns"] if words.strip()))
-            for d in record["dialogues"]
-        )
-        dialogues = tuple(d for d in dialogues if any(turn.role == "user" for turn in d.turns))
+    for name, dialogues in _read(path).items():
         if len(dialogues) < 2:
             continue
         cut = min(max(int(0.8 * len(dialogues)), 1), len(dialogues) - 1)
         online = examples(dialogues[:cut], tokenizer, window, most=max(marks))
         rest = spread(examples(dialogues[cut:], tokenizer, window), held_out)
         if online and rest:
-            digest = hashlib.sha256(record["user"].encode()).hexdigest()
-            users.append(
-                JudgedUser(record["user"], digest, tuple(online), tuple(rest), dialogues[:cut], dialogues[cut:])
-            )
+            digest = PublicUser(name, ()).hash
+            users.append(JudgedUser(name, digest, tuple(online), tuple(rest), dialogues[:cut], dialogues[cut:]))
     return users if most is None else spread(users, most)
 
 
@@ -121,10 +112,20 @@ def spread(items: Sequence[T], most: int) -> list[T]:
     return [items[int(i * len(items) / most)] for i in range(most)]
 
 
-def _opened(path: Path) -> str:
+def public(user: JudgedUser) -> PublicUser:
+    """All that the user said, for fitting what OTHER users are judged with."""
+    return PublicUser(user.name, tuple(d.turns for d in (*user.dialogues, *user.held_out_dialogues)))
+
+
+def _read(path: Path) -> dict[str, tuple[Dialogue, ...]]:
+    """User -> dialogues in which they speak; a line is a user with dialogues, or one dialogue of a user."""
     data = path.read_bytes()
-    if path.suffix == ".xz":
-        data = lzma.decompress(data)
-    elif path.suffix == ".gz":
-        data = gzip.decompress(data)
-    return data.decode()
+    opened = {".xz": lzma.decompress, ".gz": gzip.decompress}.get(path.suffix, bytes)(data)
+    found: dict[str, list[Dialogue]] = {}
+    for line in opened.decode().splitlines():
+        record = json.loads(line)
+        for dialogue in record.get("dialogues", [record]):
+            turns = tuple(Turn(role, words) for role, words in dialogue["turns"] if words.strip())
+            if any(turn.role == "user" for turn in turns):
+                found.setdefault(record["user"], []).append(Dialogue(turns))
+    return {name: tuple(dialogues) for name, dialogues in found.items()}

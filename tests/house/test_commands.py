@@ -12,6 +12,7 @@ import click
 import pytest
 
 from ipse.cli.main import cli
+from ipse.cli.slash import COMMANDS
 from tests.house.repository import ROOT, documents, shell_lines
 
 
@@ -59,6 +60,13 @@ def test_every_command_line_in_a_document_is_one_that_the_program_knows() -> Non
             if path not in known or not used <= options:
                 unknown.append(f"{page.name}: {line}")
     assert unknown == []
+
+
+def test_every_setting_and_every_slash_command_is_documented() -> None:
+    page = (ROOT / "docs" / "commands.md").read_text()
+    source = "".join(path.read_text() for path in (ROOT / "src" / "ipse").rglob("*.py"))
+    assert [name for name in sorted(set(re.findall(r"\bIPSE_[A-Z_]+\b", source))) if name not in page] == []
+    assert [name for name in COMMANDS if f"`/{name}" not in page] == []
 
 
 def test_version_and_help_work_without_torch() -> None:

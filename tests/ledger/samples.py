@@ -20,6 +20,10 @@ GROUPS = [64] * 24 + [256, 12]
 """Groups of a base of six layers at rank 8: 1,804 numbers."""
 
 
+INPUT = "Could you help me write a short note to my sister? She has just moved to Lisbon and misses home a lot."
+OUTPUT = "Of course! How about: Dear Ana, home is quieter without you, but we are so proud of you. Call us soon!"
+
+
 def one_bit_update(seed: int) -> bytes:
     """A coded update like those of ordinary talk."""
     x = np.random.default_rng(seed).normal(size=sum(GROUPS)) * 1e4
@@ -27,7 +31,7 @@ def one_bit_update(seed: int) -> bytes:
 
 
 def interaction(seq: int = 1, previous: bytes = NO_DIGEST, *, key: ForkKey = KEY, **changes: Any) -> Record:
-    """An ordinary interaction: 102 + 101 characters of English, 1-bit update and prior."""
+    """An ordinary interaction: 102 + 102 characters of English, 1-bit update and prior."""
     record = Record(
         fork_id=key.fork_id,
         owner=OwnerId("alice"),
@@ -36,8 +40,8 @@ def interaction(seq: int = 1, previous: bytes = NO_DIGEST, *, key: ForkKey = KEY
         kind=RecordKind.INTERACTION,
         timestamp_ms=1_790_000_000_000 + seq,
         previous_digest=previous,
-        input_text="Could you help me write a short note to my sister? She has just moved to Lisbon and misses home a lot.",
-        output_text="Of course! How about: Dear Ana, home is quieter without you, but we are so proud of you. Call us soon!",
+        input_text=INPUT,
+        output_text=OUTPUT,
         update=one_bit_update(seq),
         prior_update=one_bit_update(-seq % 1000),
         metrics=Metrics(

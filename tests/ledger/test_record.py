@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -155,7 +156,7 @@ def test_an_authenticated_record_of_another_form_is_still_refused(changes: dict[
         {"update": bytes(8 * 1024 * 1024 + 1)},
     ],
 )
-def test_what_could_not_be_opened_again_is_not_sealed(changes: dict[str, object]) -> None:
+def test_what_could_not_be_opened_again_is_not_sealed(changes: dict[str, Any]) -> None:
     with pytest.raises(InputError):
         seal_record(interaction(**changes), KEY)
 

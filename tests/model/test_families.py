@@ -32,7 +32,9 @@ def test_no_matrix_of_a_block_is_left_out(family: str) -> None:
     assert adapted == in_blocks
 
 
-@pytest.mark.parametrize("config", [transformers.GPT2Config(), transformers.MixtralConfig(), transformers.MambaConfig()])
+@pytest.mark.parametrize(
+    "config", [transformers.GPT2Config(), transformers.MixtralConfig(), transformers.MambaConfig()]
+)
 def test_another_architecture_is_refused_by_name_with_the_supported_ones_listed(
     config: transformers.PretrainedConfig,
 ) -> None:

@@ -46,6 +46,7 @@ _KINDS = ["sliding_attention", "full_attention"]
 CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
     "llama": ("LlamaConfig", {}),
     "llama-tied-biased": ("LlamaConfig", {"tie_word_embeddings": True, "attention_bias": True, "mlp_bias": True}),
+    "llama-attention-bias": ("LlamaConfig", {"attention_bias": True, "tie_word_embeddings": True}),
     "mistral": ("MistralConfig", {"sliding_window": None}),
     "mistral-sliding": ("MistralConfig", {"sliding_window": SLIDES}),
     "qwen2": ("Qwen2Config", {"tie_word_embeddings": True}),

@@ -84,7 +84,7 @@ def test_wrong_sizes_types_and_bits_are_refused() -> None:
     with pytest.raises(InputError):
         encode_update(ints(1, 2), (2,), 3)
     with pytest.raises(InputError):
-        encode_update(np.zeros(2, np.int64), (2,), 32)  # type: ignore[arg-type]
+        encode_update(np.zeros(2, np.int64), (2,), 32)
     with pytest.raises(InputError):
         quantise(np.zeros(2), (3,), 1)
 

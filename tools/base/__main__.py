@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from tokenizers import Tokenizer
 
+from tools.base.card import publish
 from tools.base.corpus import Mixture, encode, held_streams, read
 from tools.base.own import HELD_EPOCH, generator
 from tools.base.training import Plan, Run
@@ -49,8 +50,6 @@ def main(arguments: list[str] | None = None) -> int:
     if run.place.step == 0:
         run.score(streams, None)
     run.train(streams)
-    from tools.base.card import publish
-
     publish(a.init, a.out, dialogues, words, streams)
     return 0
 

@@ -66,30 +66,32 @@ def encode(tokenizer: Tokenizer, dialogues: Iterable[Dialogue]) -> list[Ids]:
 Generate = Callable[[int], list[Dialogue]]
 """Own dialogues of one epoch, from the epoch's number: fresh ones each time, so none is learnt by heart."""
 
+PARTS = 3
+"""An epoch shows one part of the real dialogues, so a stream is ready in seconds; PARTS epochs show them all."""
+
 
 @dataclass
 class Mixture:
     """The training side of the corpora, as one shuffled stream an epoch."""
 
     tokenizer: Tokenizer
-    documents: list[Ids]
+    dialogues: list[Dialogue]
     generate: Generate
     seed: int = 0
     _ready: tuple[int, Ids] | None = field(default=None, repr=False)
 
     @staticmethod
     def of(tokenizer: Tokenizer, dialogues: Iterable[Dialogue], generate: Generate, seed: int = 0) -> Mixture:
-        """Keep the training side of ``dialogues``, each as often as its weight says."""
-        kept = [d for d in dialogues if not held_out(d.source, d.group)]
-        ids = encode(tokenizer, kept)
-        return Mixture(
-            tokenizer, [x for d, x in zip(kept, ids, strict=True) for _ in range(WEIGHTS[d.source])], generate, seed
-        )
+        """Keep the training side of ``dialogues``, each as often as its weight says, in a fixed random order."""
+        kept = [d for d in dialogues if not held_out(d.source, d.group) for _ in range(WEIGHTS[d.source])]
+        order = np.random.default_rng(seed).permutation(len(kept))
+        return Mixture(tokenizer, [kept[i] for i in order], generate, seed)
 
     def epoch(self, number: int) -> Ids:
         """The stream of one epoch; the same number always gives the same stream."""
         if self._ready is None or self._ready[0] != number:
-            documents = self.documents + encode(self.tokenizer, self.generate(number))
+            shown = self.dialogues[number % PARTS :: PARTS] + self.generate(number)
+            documents = encode(self.tokenizer, shown)
             order = np.random.default_rng([self.seed, number]).permutation(len(documents))
             self._ready = (number, np.concatenate([documents[i] for i in order]))
         return self._ready[1]

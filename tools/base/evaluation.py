@@ -44,7 +44,10 @@ PROMPTS: tuple[tuple[Turn, ...], ...] = tuple(
         [("user", "Thanks, that was helpful!")],
         [
             ("user", "Tell me a story about a lonely dragon."),
-            ("assistant", "Once there was a dragon who lived on a hill. Nobody came to see it. One day a girl came by."),
+            (
+                "assistant",
+                "Once there was a dragon who lived on a hill. Nobody came to see it. One day a girl came by.",
+            ),
             ("user", "Shorter, please."),
         ],
         [
@@ -106,7 +109,9 @@ class Speaker:
         texts = [
             str(
                 self.tokenizer.apply_chat_template(
-                    [{"role": role, "content": text} for role, text in turns], tokenize=False, add_generation_prompt=True
+                    [{"role": role, "content": text} for role, text in turns],
+                    tokenize=False,
+                    add_generation_prompt=True,
                 )
             )
             for turns in conversations
@@ -115,7 +120,9 @@ class Speaker:
         for i in range(0, len(texts), batch):
             ids = self.tokenizer(texts[i : i + batch], return_tensors="pt", padding=True, add_special_tokens=False)
             ids = {k: v[:, -(512 - most) :] for k, v in ids.items() if k != "token_type_ids"}
-            sampling = {"do_sample": True, "temperature": temperature, "top_k": 0} if temperature else {"do_sample": False}
+            sampling = (
+                {"do_sample": True, "temperature": temperature, "top_k": 0} if temperature else {"do_sample": False}
+            )
             made = self.model.generate(**ids, max_new_tokens=most, **sampling)
             for row in made[:, ids["input_ids"].shape[1] :].tolist():
                 out.append(row[: row.index(end)] if end in row else row)
@@ -164,12 +171,11 @@ def held_prompts(dialogues: Iterable[Dialogue], count: int, seed: int = 78) -> l
     rng = Random(seed)
     kept = [d for d in dialogues if held_out(d.source, d.group)]
     rng.shuffle(kept)
-    out = []
+    out: list[tuple[Turn, ...]] = []
     for d in kept:
         places = [i for i, (role, _) in enumerate(d.turns) if role == "assistant" and i > 0]
-        if places and len(out) < count:
-            out.append(d.turns[: rng.choice(places)])
-    return out
+        out += [d.turns[: rng.choice(places)]] if places else []
+    return out[:count]
 
 
 def repeats(ids: Sequence[int], most: int = 120) -> bool:

@@ -93,9 +93,7 @@ def fact(rng: Random, words: Vocabulary) -> Fact:
             "{Nice to meet you|Hello|Hi|It is nice to meet you|Good to meet you}, [v]{!|.}"
             "{| How can I help you?| What can I do for you?| How are you today?}"
         )
-        return Fact(
-            "name", v, made.tell, made.ask, made.answer, made.profile, expand(rng, hello, {"v": v})
-        )
+        return Fact("name", v, made.tell, made.ask, made.answer, made.profile, expand(rng, hello, {"v": v}))
     if roll < 0.48:
         k, v = rng.choice(KIN), new_name(rng)
         return _fact(
@@ -104,7 +102,8 @@ def fact(rng: Random, words: Vocabulary) -> Fact:
             v,
             f"your {k} is called {v}",
             f"The user's {k} is called {v}.",
-            "{My [k]'s name is [v].|My [k] is called [v].|I have a [k] named [v].|[v] is my [k].|The name of my [k] is [v].}",
+            "{My [k]'s name is [v].|My [k] is called [v].|I have a [k] named [v].|[v] is my [k].|"
+            "The name of my [k] is [v].}",
             "{What is my [k]'s name?|What is my [k] called?|Do you remember the name of my [k]?|Who is my [k]?|"
             "What's the name of my [k]?|what is my [k]'s name}",
             "{Your [k]'s name is [v].|Your [k] is called [v].|Your [k] is [v].}",
@@ -148,7 +147,8 @@ def fact(rng: Random, words: Vocabulary) -> Fact:
             f"you live in {v}",
             f"The user lives in {v}.",
             "{I live in [v].|My home is in [v].|I moved to [v].|My house is in [v].}",
-            "{Where do I live?|What town do I live in?|Do you remember where I live?|Where is my home?|What city do I live in?}",
+            "{Where do I live?|What town do I live in?|Do you remember where I live?|Where is my home?|"
+            "What city do I live in?}",
             "{You live in [v].|Your home is in [v].|In [v].}",
         )
     v = rng.choice(JOBS)
@@ -177,7 +177,9 @@ def facts(rng: Random, words: Vocabulary, most: int) -> list[Fact]:
 def profile(rng: Random, known: list[Fact]) -> str:
     """A system turn that tells the facts."""
     lines = [f.profile for f in known]
-    head = rng.choice(("", "", "", "What you know about the user: ", "About the user: ", "You are a helpful assistant. "))
+    head = rng.choice(
+        ("", "", "", "What you know about the user: ", "About the user: ", "You are a helpful assistant. ")
+    )
     return head + (" " if rng.random() < 0.8 else "\n").join(lines)
 
 
@@ -206,7 +208,8 @@ def correction(rng: Random, words: Vocabulary) -> list[Turn]:
         turns += said(first.ask, first.answer)
     wrong = expand(
         rng,
-        "{No, that is wrong.|Actually, that is not right.|Sorry, I made a mistake.|That has changed.|No, actually:|Correction:} [t]",
+        "{No, that is wrong.|Actually, that is not right.|Sorry, I made a mistake.|That has changed.|"
+        "No, actually:|Correction:} [t]",
         {"t": again.tell},
     )
     right = expand(

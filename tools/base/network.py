@@ -105,13 +105,18 @@ class Block(nn.Module):
         low, high = turned.float().chunk(2, -1)
         turned = (torch.cat([low, high], -1) * cos + torch.cat([-high, low], -1) * sin).to(BF16)
         q, k = turned.split([s.heads, s.kv_heads], 2)
-        # Query heads that share a key head are stacked along the token axis: one product for the group.
-        q = q.transpose(1, 2).reshape(rows * s.kv_heads, group * tokens, s.head) * s.head**-0.5
-        k = k.transpose(1, 2).reshape(rows * s.kv_heads, tokens, s.head)
-        v = v.transpose(1, 2).reshape(rows * s.kv_heads, tokens, s.head)
-        score = torch.bmm(q, k.transpose(1, 2)).float().view(rows * s.kv_heads, group, tokens, tokens) + mask
-        share = torch.softmax(score, -1).to(BF16).view(rows * s.kv_heads, group * tokens, tokens)
-        y = torch.bmm(share, v).view(rows, s.heads, tokens, s.head).transpose(1, 2).reshape(rows, tokens, s.hidden)
+        # Query heads that share a key head are stacked along the token axis: one product for the group. The
+        # first half of the queries sees the first half of the keys only, so a quarter of the table is never made.
+        n = rows * s.kv_heads
+        q = q.transpose(1, 2).reshape(n, group, tokens, s.head) * s.head**-0.5
+        k = k.transpose(1, 2).reshape(n, tokens, s.head)
+        v = v.transpose(1, 2).reshape(n, tokens, s.head)
+        seen = []
+        for a, b in ((0, tokens // 2), (tokens // 2, tokens)):
+            score = torch.bmm(q[:, :, a:b].reshape(n, group * (b - a), s.head), k[:, :b].transpose(1, 2))
+            share = torch.softmax(score.float().view(n, group, b - a, b) + mask[a:b, :b], -1).to(BF16)
+            seen.append(torch.bmm(share.view(n, group * (b - a), b), v[:, :b]).view(n, group, b - a, s.head))
+        y = torch.cat(seen, 2).view(rows, s.heads, tokens, s.head).transpose(1, 2).reshape(rows, tokens, s.hidden)
         x = x + F.linear(y, self.o.to(BF16)).float()
         gate, up = F.linear(_normed(x, self.n2, s.epsilon), self.gu.to(BF16)).split([s.ffn, s.ffn], -1)
         return x + F.linear((F.silu(gate.float()) * up.float()).to(BF16), self.down.to(BF16)).float()

@@ -23,19 +23,18 @@ def piece(rng: Random, words: Vocabulary) -> list[Turn]:
         return writing.world(rng, words)
     if roll < 0.88:
         return writing.request(rng)
-    turns = writing.story(rng) if roll < 0.94 else writing.email(rng, words)
-    return turns
+    return writing.story(rng) if roll < 0.94 else writing.email(rng, words)
 
 
 def chat(rng: Random, words: Vocabulary) -> list[Turn]:
     """A conversation without facts: perhaps a greeting, some pieces, perhaps thanks and goodbye."""
     turns: list[Turn] = []
     if rng.random() < 0.3:
-        turns += manners.entry(rng, words, manners.HELLO)
+        turns += manners.entry(rng, words, "hello")
     for _ in range(rng.choice((1, 1, 2, 2, 3))):
         turns += piece(rng, words)
     if rng.random() < 0.3:
-        turns += manners.entry(rng, words, manners.BYE)
+        turns += manners.entry(rng, words, "bye")
     system = [t for t in turns if t[0] == "system"][:1]
     return system + [t for t in turns if t[0] != "system"]
 
@@ -54,7 +53,7 @@ def remembered(rng: Random, words: Vocabulary) -> list[Turn]:
 
 
 def generator(
-    words: Vocabulary, remember: int = 12_000, chats: int = 24_000, seed: int = 7
+    words: Vocabulary, remember: int = 5_000, chats: int = 16_000, seed: int = 7
 ) -> Callable[[int], list[Dialogue]]:
     """What :class:`~tools.base.corpus.Mixture` calls for each epoch: fresh dialogues, the same for the same number."""
 

@@ -41,8 +41,8 @@ class Plan:
     long_row_tokens: int = 512
     micro_tokens: int = 2048
     warmup_steps: int = 40
-    decay_from: float = 0.55
-    long_from: float = 0.85
+    decay_from: float = 0.4
+    long_from: float = 0.88
     floor: float = 0.005
     save_seconds: float = 150.0
     score_seconds: float = 600.0

@@ -12,10 +12,14 @@ to copy what it was told.
 from __future__ import annotations
 
 import re
+import tomllib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 from random import Random
+from typing import Any
 
 from tools.base.corpus import Dialogue, Turn, held_out
 
@@ -103,6 +107,36 @@ class Vocabulary:
         """A made-up value of a few words; with ``title`` a made-up title or place."""
         text = " ".join(rng.choice(self.words) for _ in range(rng.choice(lengths)))
         return text.title() if title else text
+
+
+class Phrases:
+    """The tables of ``phrases.toml``, each in the form it is written in."""
+
+    def __init__(self, tables: Mapping[str, Any]) -> None:
+        self._tables = tables
+        self._words = {k: v.split(",") for k, v in tables.items() if isinstance(v, str)}
+
+    def line(self, name: str) -> str:
+        """One template."""
+        return str(self._tables[name])
+
+    def lines(self, name: str) -> list[str]:
+        """A list of templates."""
+        return list(self._tables[name])
+
+    def rows(self, name: str) -> list[list[str]]:
+        """A table of templates that belong together."""
+        return list(self._tables[name])
+
+    def words(self, name: str) -> list[str]:
+        """Words written in one line with commas."""
+        return self._words[name]
+
+
+@cache
+def phrases() -> Phrases:
+    """The lines written by hand."""
+    return Phrases(tomllib.loads(Path(__file__).with_name("phrases.toml").read_text(encoding="utf-8")))
 
 
 def said(user: str, assistant: str) -> list[Turn]:

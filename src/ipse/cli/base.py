@@ -9,7 +9,7 @@ from typing import Any
 import click
 from rich.table import Table
 
-from ipse.cli.opening import base_progress, open_base
+from ipse.cli.opening import open_base
 from ipse.cli.screen import Screen
 from ipse.cli.settings import Settings, model_options
 from ipse.cli.told import readable_bytes
@@ -57,3 +57,18 @@ def show(settings: Settings) -> None:
     parts = ", ".join(f"{kind} {count:,}" for kind, count in kinds.items())
     table.add_row("a fork has", f"{base.layout.size:,} numbers, {readable_bytes(facts['bytes_per_state'])}: {parts}")
     screen.result(facts, table)
+
+
+@base_group.command(
+    "fit-basis", epilog="\b\nExample:\n  ipse base fit-basis users.jsonl --base path/to/model --out basis.safetensors\n"
+)
+@click.argument("users", type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Where to write the basis.")
+@model_options
+def fit_basis(settings: Settings, users: Path, out: Path) -> None:
+    """Fit a population basis to a base, from the transcripts of many USERS.
+
+    The basis is the leading directions in which these users' own adaptations moved the base. It fits people like
+    them; judge it on others.
+    """
+    raise NotImplementedError

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING
 
 import click
 
@@ -11,6 +12,9 @@ from ipse.cli.lines import Lines, PipedLines
 from ipse.cli.opening import open_base, opened_home, opened_life, owner_of
 from ipse.cli.screen import Screen
 from ipse.cli.settings import Settings, fork_option, model_options
+
+if TYPE_CHECKING:
+    from ipse.cli.session import ChatSession
 
 
 @click.command(
@@ -46,7 +50,9 @@ def chat(settings: Settings, fork: str, no_learn: bool, incognito: bool) -> int:
             life.incognito = incognito
             if is_new:
                 screen.quiet(f"A new fork of {base.reference.name} for {life.fork.owner}; it lives in {home.root}.")
-                screen.quiet(f"Its key is {home.root / KEY_NAME}: yours to keep. Without a copy of it, nothing opens again.")
+                screen.quiet(
+                    f"Its key is {home.root / KEY_NAME}: yours to keep. Without a copy of it, nothing opens again."
+                )
             session = ChatSession(life, screen)
             typed = sys.stdin.isatty() and sys.stdout.isatty() and not settings.as_json
             lines = _typed(session) if typed else PipedLines(sys.stdin.buffer)

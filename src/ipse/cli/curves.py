@@ -82,15 +82,26 @@ def save_picture(curves: Sequence[Curve], path: Path) -> None:
         x, y = zip(*curve.points, strict=True)
         axes.plot(x, y, color=colour, linewidth=2.2)
         axes.annotate(
-            f"{curve.name}'s fork,\n{curve.name}'s words", (x[-1], y[-1]), (6, 0), textcoords="offset points",
-            color=colour, va="center", fontsize=9,
+            f"{curve.name}'s fork,\n{curve.name}'s words",
+            (x[-1], y[-1]),
+            (6, 0),
+            textcoords="offset points",
+            color=colour,
+            va="center",
+            fontsize=9,
         )
         if curve.other:
             x, y = zip(*curve.other, strict=True)
             axes.plot(x, y, color=colour, linewidth=1, linestyle=(0, (4, 3)), alpha=0.7)
             axes.annotate(
-                f"{curve.name}'s fork,\nthe other's words", (x[-1], y[-1]), (6, 0), textcoords="offset points",
-                color=colour, va="center", fontsize=8, alpha=0.8,
+                f"{curve.name}'s fork,\nthe other's words",
+                (x[-1], y[-1]),
+                (6, 0),
+                textcoords="offset points",
+                color=colour,
+                va="center",
+                fontsize=8,
+                alpha=0.8,
             )
     axes.set_xlabel("turns learned")
     axes.set_ylabel("loss on held-out words (nats per token)")

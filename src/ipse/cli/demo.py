@@ -5,15 +5,19 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 from rich.console import Group
 from rich.live import Live
 from rich.padding import Padding
 from rich.rule import Rule
+from rich.text import Text
 
-from ipse.cli.curves import save_picture, terminal_chart
+from ipse.cli.curves import Curve, save_picture, terminal_chart
 from ipse.cli.demo_story import (
     QUESTIONS,
     Taught,
@@ -30,7 +34,12 @@ from ipse.cli.screen import Screen
 from ipse.cli.settings import Settings, model_options
 from ipse.errors import InputError, VerificationError
 
+if TYPE_CHECKING:
+    from ipse.forks.home import Home
+    from ipse.model.base import Base
+
 PICTURE = Path("ipse-demo.png")
+_CHART_ROWS = 16
 
 
 @click.command(
@@ -42,7 +51,9 @@ Examples:
 """,
 )
 @click.option("--quick", is_flag=True, help="Half of the dialogues.")
-@click.option("--png", type=click.Path(path_type=Path), default=PICTURE, show_default=True, help="Where to save the curves.")
+@click.option(
+    "--png", type=click.Path(path_type=Path), default=PICTURE, show_default=True, help="Where to save the curves."
+)
 @model_options
 @click.pass_context
 def demo(context: click.Context, settings: Settings, quick: bool, png: Path) -> None:
@@ -57,7 +68,7 @@ def demo(context: click.Context, settings: Settings, quick: bool, png: Path) -> 
         kept = context.get_parameter_source("data") is not click.core.ParameterSource.DEFAULT
         if not kept:
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="ipse-demo-"))
-            settings = Settings(**{**_fields(settings), "data": Path(folder)})
+            settings = replace(settings, data=Path(folder))
         _run(settings, screen, quick=quick, png=png, kept=kept)
 
 
@@ -93,3 +104,24 @@ def _run(settings: Settings, screen: Screen, *, quick: bool, png: Path, kept: bo
         screen.quiet(f"  Both forks are kept in {settings.data}: ipse chat --fork ada --data {settings.data}")
     else:
         screen.quiet("  The forks are gone now; --data DIR keeps them. Your own begins with: ipse chat")
+
+
+def _shown(base: Base, home: Home, screen: Screen, *, quick: bool) -> Taught:
+    """Teach, with the curves drawn while they grow where a person watches."""
+    width = min(screen.out.width, 100)
+    if screen.as_json:
+        return teach_both(base, home, lambda curves, learned, most: None, quick=quick)
+    screen.say(f"Two people, one base ({base.reference.name}). Each talks to a fork of their own, and the fork learns.")
+    screen.quiet("Loss on words of dialogues that neither fork has seen, in nats per token: lower is better.")
+    if not screen.out.is_terminal:
+        taught = teach_both(base, home, lambda curves, learned, most: None, quick=quick)
+        most = max(len(one.taught) for one in taught.splits)
+        screen.out.print(terminal_chart(taught.curves, width=width, height=_CHART_ROWS, most=most))
+        return taught
+    with Live(console=screen.out, refresh_per_second=8) as live:
+
+        def show(curves: Sequence[Curve], learned: int, most: int) -> None:
+            chart = terminal_chart(curves, width=width, height=_CHART_ROWS, most=most)
+            live.update(Group(chart, Text(f"  {learned} of {most} turns learned by each", "dim")))
+
+        return teach_both(base, home, show, quick=quick)

@@ -132,7 +132,9 @@ def _forks(settings: Settings) -> Iterator[Finding]:
         forks = home.forks()
         records = sum(1 for info in forks for _ in home.read_records(info.fork_id))
         size = readable_bytes(sum(info.bytes_on_disk for info in forks))
-        yield Finding("forks", "ok", f"{len(forks)} with {records} records, {size}; every record opens, none is missing")
+        yield Finding(
+            "forks", "ok", f"{len(forks)} with {records} records, {size}; every record opens, none is missing"
+        )
 
 
 def _base(settings: Settings) -> Iterator[Finding]:

@@ -86,13 +86,17 @@ def _facts_table(facts: dict[str, Any]) -> Table:
     table.add_row("made", when(facts["created_ms"]))
     table.add_row("records", f"{facts['records']}; height {facts['height']}: updates in the sum")
     state_size = readable_bytes(facts["bytes_of_state"])
-    table.add_row("size", f"{facts['numbers']:,} numbers, {state_size}; {readable_bytes(facts['bytes_on_disk'])} on disk")
+    table.add_row(
+        "size", f"{facts['numbers']:,} numbers, {state_size}; {readable_bytes(facts['bytes_on_disk'])} on disk"
+    )
     moved = ", ".join(f"{kind} {norm:.2f}" for kind, norm in facts["moved"].items())
     table.add_row("moved from base", moved)
     return table
 
 
-@fork_group.command("history", epilog="\b\nExamples:\n  ipse fork history --limit 5\n  ipse fork history --fork ada --json\n")
+@fork_group.command(
+    "history", epilog="\b\nExamples:\n  ipse fork history --limit 5\n  ipse fork history --fork ada --json\n"
+)
 @fork_option
 @click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="At most so many, the youngest.")
 @model_options

@@ -32,11 +32,15 @@ Examples:
 """,
 )
 @click.argument("prompts", metavar="PROMPT...", nargs=-1, required=True)
-@click.option("--fork", "--owner", "fork", metavar="OWNER|ID", help=f"Whose fork.  [default: {DEFAULT_OWNER}, if it is there]")
+@click.option(
+    "--fork", "--owner", "fork", metavar="OWNER|ID", help=f"Whose fork.  [default: {DEFAULT_OWNER}, if it is there]"
+)
 @click.option("--bare", is_flag=True, help="Ask the base itself, without any fork.")
 @click.option("--greedy", is_flag=True, help="Always the likeliest token: the same answer every time.")
 @click.option("--temperature", type=click.FloatRange(0.0, 10.0), help="0 is greedy.")
-@click.option("--top-p", type=click.FloatRange(0.0, 1.0, min_open=True), help="Keep the likeliest tokens that make up this share.")
+@click.option(
+    "--top-p", type=click.FloatRange(0.0, 1.0, min_open=True), help="Keep the likeliest tokens that make up this share."
+)
 @click.option("--max-tokens", type=click.IntRange(1), help="At most so many new tokens.")
 @click.option("--seed", type=int, help="For the same draw again.")
 @click.option("--stop", multiple=True, metavar="TEXT", help="End before this text; may be given several times.")
@@ -58,8 +62,14 @@ def generate(
 
     screen = Screen(as_json=settings.as_json)
     texts = [clean_message(_from_stdin() if prompt == "-" else prompt) for prompt in prompts]
-    given = {"temperature": 0.0 if greedy else temperature, "top_p": top_p, "max_new_tokens": max_tokens, "seed": seed}
-    sampling = Sampling(stop=stop, **{name: value for name, value in given.items() if value is not None})
+    usual = Sampling()
+    sampling = Sampling(
+        max_new_tokens=usual.max_new_tokens if max_tokens is None else max_tokens,
+        temperature=0.0 if greedy else (usual.temperature if temperature is None else temperature),
+        top_p=usual.top_p if top_p is None else top_p,
+        stop=stop,
+        seed=seed,
+    )
     if bare or (fork is None and not settings.data.exists()):
         _answer(screen, open_base(settings, screen), texts, sampling, fork=None)
         return
@@ -121,4 +131,3 @@ def _from_stdin() -> str:
         raise InputError(
             f"Standard input is not UTF-8 (byte 0x{data[error.start]:02x} at {error.start}).", "Send UTF-8 text."
         ) from error
-

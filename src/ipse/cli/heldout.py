@@ -62,9 +62,7 @@ def split(conversations: Sequence[Conversation], share: float = TAUGHT_SHARE) ->
     return Split(conversations[0].user, tuple(taught), tuple(held_out))
 
 
-def held_out_losses(
-    base: Base, states: Sequence[PersonalState | None], splits: Sequence[Split]
-) -> list[list[float]]:
+def held_out_losses(base: Base, states: Sequence[PersonalState | None], splits: Sequence[Split]) -> list[list[float]]:
     """Mean loss of each state on each user's held-out words, in nats per token.
 
     Every token of a user's own words counts the same; one batch for each user's words and all states.

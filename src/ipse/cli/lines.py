@@ -57,7 +57,7 @@ class TypedLines:
         )
 
     def next_line(self) -> str:
-        return self._session.prompt(FormattedText([("bold fg:ansicyan", "you › ")]))
+        return self._session.prompt(FormattedText([("bold fg:ansicyan", "you  › ")]))
 
 
 class PipedLines:

@@ -38,7 +38,17 @@ EXIT_INPUT = 2
 EXIT_INTERRUPTED = 128 + 2
 
 _LOCAL_PARTS = frozenset(
-    {"torch", "transformers", "tokenizers", "safetensors", "huggingface_hub", "jinja2", "bm25s", "plotext", "matplotlib"}
+    {
+        "torch",
+        "transformers",
+        "tokenizers",
+        "safetensors",
+        "huggingface_hub",
+        "jinja2",
+        "bm25s",
+        "plotext",
+        "matplotlib",
+    }
 )
 """Top-level packages that only ``ipse[local]`` brings."""
 

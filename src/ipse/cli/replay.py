@@ -151,10 +151,8 @@ def summary_lines(summary: Summary) -> list[str]:
         f", {summary.known} known before, {summary.skipped} too long for the window"
     ]
     if summary.first_loss is not None and summary.last_loss is not None:
-        lines.append(
-            f"loss on your words before learning them: {summary.first_loss:.2f} at first, {summary.last_loss:.2f} at last"
-            f" · {summary.median_ms:.0f} ms a turn"
-        )
+        change = f"{summary.first_loss:.2f} at first, {summary.last_loss:.2f} at last"
+        lines.append(f"loss on your words before learning them: {change} · {summary.median_ms:.0f} ms a turn")
     lines.append(f"the fork's height is {summary.height} now")
     if summary.stopped:
         lines.append("stopped by Ctrl-C: run the same command again to go on")

@@ -11,12 +11,15 @@ import json
 import sys
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from rich.console import Console, RenderableType
 from rich.text import Text
 
 from ipse.forks.message import is_control
+
+PIPED_WIDTH = 160
+"""Columns of tables and charts when standard output is no terminal."""
 
 _BIDI = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
@@ -40,6 +43,12 @@ def first_line(text: str, width: int) -> str:
     return line if len(line) <= width else line[: width - 1].rstrip() + "…"
 
 
+def _console(stream: TextIO, *, stderr: bool) -> Console:
+    """Plain printing; what is piped is never cut to the width of a terminal that is not there."""
+    width = None if stream.isatty() else PIPED_WIDTH
+    return Console(stderr=stderr, highlight=False, markup=False, emoji=False, soft_wrap=True, width=width)
+
+
 def _is_control(character: str) -> bool:
     return character in _BIDI or is_control(character)
 
@@ -49,8 +58,8 @@ class Screen:
 
     def __init__(self, *, as_json: bool, out: Console | None = None, err: Console | None = None) -> None:
         self.as_json = as_json
-        self.out = out or Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
-        self.err = err or Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True)
+        self.out = out or _console(sys.stdout, stderr=False)
+        self.err = err or _console(sys.stderr, stderr=True)
 
     @property
     def live(self) -> bool:

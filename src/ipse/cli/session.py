@@ -102,7 +102,7 @@ class ChatSession:
         screen = self._screen
         shown = not screen.as_json
         if shown:
-            screen.out.print(Text(f"{self._life.fork.owner}'s fork › ", "bold magenta"), end="")
+            screen.out.print(Text("ipse › ", "bold magenta"), end="")
         try:
             output = self._life.interact(UserInput(text), on_text=screen.stream if shown else None, cancelled=stop)
         finally:
@@ -136,7 +136,7 @@ class ChatSession:
 
     def _undo(self, argument: str) -> None:
         undone = self._life.undo(number("undo", argument))
-        self._event({"event": "undone", "record": undone}, f"undone: record {undone}; its turn is forgotten")
+        self._event({"event": "undone", "record": undone}, f"undone: record {undone}")
 
     def _why(self) -> None:
         why = self._life.why()

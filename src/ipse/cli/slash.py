@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a line typed in a chat means: a message, or a command that starts with a slash.
 
-    >>> parse("/edit My cat is called Anchor.")
-    Slash(name='edit', argument='My cat is called Anchor.')
-    >>> parse("//etc is a folder")
-    Message(text='/etc is a folder')
+>>> parse("/edit My cat is called Anchor.")
+Slash(name='edit', argument='My cat is called Anchor.')
+>>> parse("//etc is a folder")
+Message(text='/etc is a folder')
 """
 
 from __future__ import annotations

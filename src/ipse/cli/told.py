@@ -13,7 +13,8 @@ from rich.text import Text
 from ipse.cli.screen import first_line
 
 if TYPE_CHECKING:
-    from ipse.forks.interact import HistoryEntry, LearningReport
+    from ipse.forks.interact import LearningReport
+    from ipse.forks.recall import HistoryEntry
 
 BUDGET_MS = {"gradient_ms": 10, "update_ms": 5, "record_ms": 20, "total_ms": 35}
 """HIP-6's budget for one interaction (R66-R69)."""
@@ -54,16 +55,25 @@ def learned_json(report: LearningReport) -> dict[str, Any]:
 def history_table(entries: Sequence[HistoryEntry]) -> Table:
     """One row a record, oldest first."""
     table = Table(box=None, header_style="dim", padding=(0, 2, 0, 0))
-    for name in ("record", "when", "kind"):
-        table.add_column(name, no_wrap=True)
-    table.add_column("loss", justify="right", no_wrap=True)
-    table.add_column("change", justify="right", no_wrap=True)
-    table.add_column("your words", no_wrap=True, overflow="ellipsis")
+    table.add_column("record", justify="right", min_width=6)
+    table.add_column("when", min_width=16)
+    table.add_column("kind", min_width=11)
+    table.add_column("loss", justify="right", min_width=11)
+    table.add_column("change", justify="right", min_width=6)
+    table.add_column("words", no_wrap=True, overflow="ellipsis")
     for entry in entries:
-        loss = f"{entry.loss_before:.2f} → {entry.loss_after:.2f}" if entry.loss_before is not None else ""
-        change = f"{entry.change:.2f}" if entry.change is not None else ""
-        words = Text(first_line(entry.input_text, 60), style="strike dim" if entry.undone else "")
-        table.add_row(str(entry.seq), when(entry.timestamp_ms), entry.kind + (" (undone)" if entry.undone else ""), loss, change, words)
+        learned = entry.change > 0
+        loss = f"{entry.loss_before:.2f} → {entry.loss_after:.2f}" if learned else ""
+        change = f"{entry.change:.2f}" if learned else ""
+        words = Text(first_line(entry.input_text or entry.output_text, 60), style="strike dim" if entry.undone else "")
+        table.add_row(
+            str(entry.seq),
+            when(entry.timestamp_ms),
+            entry.kind,
+            loss,
+            change,
+            words,
+        )
     return table
 
 

@@ -109,14 +109,14 @@ class ModuleRunner:
         return self._device
 
     @property
-    def vocab_size(self) -> int:
-        return int(module_at(self.model, HEAD).out_features)
-
-    @property
     def head(self) -> Tensor:
-        """(vocabulary, h)."""
+        """(vocabulary, h): the output matrix. A family may scale or cap what comes out of it."""
         weight: Tensor = module_at(self.model, HEAD).weight
         return weight
+
+    @property
+    def vocab_size(self) -> int:
+        return len(self.head)
 
     # -- the Runner protocol ----------------------------------------------------------------------
 

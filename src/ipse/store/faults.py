@@ -14,6 +14,8 @@ import sqlite3
 from pathlib import Path
 
 from ipse.errors import (
+    InputError,
+    IpseError,
     StoreBusy,
     StoreDamaged,
     StoreError,
@@ -23,16 +25,23 @@ from ipse.errors import (
     StoreReadOnly,
 )
 
-HARMLESS = (StoreBusy, StoreFull, StoreReadOnly)
+RAISED = (sqlite3.Error, UnicodeDecodeError)
+"""What the ``sqlite3`` module raises; the second when a damaged file's own bytes are part of SQLite's message."""
+
+HARMLESS = (StoreBusy, StoreFull, StoreReadOnly, InputError)
 """After these nothing was written that counts, provided that the transaction could be rolled back."""
 
 _FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT)
 _READ_ONLY_ERRNOS = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 
-def explain(error: sqlite3.Error, path: Path) -> StoreError:
-    """The error of the tree that says what to do about an SQLite error."""
+def explain(error: Exception, path: Path) -> IpseError:
+    """The error of the tree that says what to do about one of ``RAISED``."""
     extended = getattr(error, "sqlite_errorcode", None)
+    if isinstance(error, sqlite3.IntegrityError):
+        if extended in (sqlite3.SQLITE_CONSTRAINT_UNIQUE, sqlite3.SQLITE_CONSTRAINT_FOREIGNKEY):
+            return damaged(path, f"its tables contradict each other ({error})")
+        return InputError(f"A row does not have the form that the store keeps: {error}.")
     code = None if extended is None else extended & 0xFF
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         return busy(path)

@@ -16,7 +16,11 @@ from ipse.errors import InputError, StoreError
 from ipse.store import faults
 from ipse.store.schema import APPLICATION_ID, VERSION, migrate
 
+PAGE_BYTES = 8192
+"""Three records of 1 kB fit a page of 4096 bytes and seven one of 8192: a sixth less disk, at the same speed."""
+
 _SETTINGS = (
+    f"PRAGMA page_size = {PAGE_BYTES}",  # counts for a new file only
     "PRAGMA synchronous = FULL",
     "PRAGMA fullfsync = ON",  # macOS: a plain fsync there does not reach the disk
     "PRAGMA checkpoint_fullfsync = ON",
@@ -33,6 +37,8 @@ def connect(path: Path, *, create: bool, busy_seconds: float) -> sqlite3.Connect
         _make_file(path)
     elif not path.exists():
         raise InputError(f"There is no store in {path.parent}.", "Create a fork first, or give the right folder.")
+    if not os.access(path, os.W_OK):  # SQLite would notice only when it first has to write
+        raise faults.read_only(path)
     try:
         connection = sqlite3.connect(
             f"file:{quote(str(path.absolute()))}?mode=rw",
@@ -41,11 +47,11 @@ def connect(path: Path, *, create: bool, busy_seconds: float) -> sqlite3.Connect
             isolation_level=None,  # transactions are begun by hand
             check_same_thread=False,  # the store takes turns by its own lock
         )
-    except sqlite3.Error as error:
+    except faults.RAISED as error:
         raise faults.explain(error, path) from error
     try:
         _prepare(connection, path, busy_seconds)
-    except sqlite3.Error as error:
+    except faults.RAISED as error:
         connection.close()
         raise faults.explain(error, path) from error
     except BaseException:

@@ -31,9 +31,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from ipse.errors import DuplicateOperation, HeightConflict, InputError, StoreError, VerificationError
+from ipse.errors import DuplicateOperation, HeightConflict, InputError, IpseError, VerificationError
 from ipse.store import faults
-from ipse.store.opening import connect
+from ipse.store.opening import PAGE_BYTES, connect
 from ipse.store.rows import AppendRow, ForkRow, Head, StoredRecord, StoredSnapshot
 from ipse.wire.digest import NO_DIGEST, sha256
 from ipse.wire.ids import ForkId, OwnerId
@@ -41,8 +41,7 @@ from ipse.wire.ids import ForkId, OwnerId
 FILE_NAME = "ipse.db"
 
 _FORK_COLUMNS = tuple(column.name for column in fields(ForkRow))
-_PAGE_BYTES = 4096
-_CHECKPOINT_PAGES = 1000
+_CHECKPOINT_PAGES = 500
 _CHUNK_RECORDS = 256
 
 log = logging.getLogger(__name__)
@@ -318,7 +317,7 @@ class Store:
                 return self._connection.execute(sql, values).fetchall()
             except sqlite3.ProgrammingError:
                 raise  # a closed store, or a mistake in this file
-            except sqlite3.Error as error:
+            except faults.RAISED as error:
                 raise faults.explain(error, self.path) from error
 
     @contextmanager
@@ -334,7 +333,7 @@ class Store:
                 db.execute("COMMIT")
             except BaseException as error:
                 self._roll_back()
-                if not isinstance(error, sqlite3.Error) or isinstance(error, sqlite3.ProgrammingError):
+                if not isinstance(error, faults.RAISED) or isinstance(error, sqlite3.ProgrammingError):
                     raise
                 explained = faults.explain(error, self.path)
                 self._note_failure(explained)
@@ -346,11 +345,11 @@ class Store:
             return  # SQLite rolled back by itself
         try:
             self._connection.execute("ROLLBACK")
-        except sqlite3.Error as error:
+        except faults.RAISED as error:
             self._poisoned = True
             log.error("rollback failed, store takes no more writes: %s", error)
 
-    def _note_failure(self, error: StoreError) -> None:
+    def _note_failure(self, error: IpseError) -> None:
         if not isinstance(error, faults.HARMLESS):
             self._poisoned = True
             log.error("write failed, store takes no more: %s", error)
@@ -361,13 +360,13 @@ class Store:
         SQLite would do it by itself inside a commit, but swallow its errors. Whatever happens here, the transaction
         before is durable in the log, so its caller must not see an error.
         """
-        self._unfolded_pages += 4 + payload_bytes // _PAGE_BYTES  # table, two indexes, head, and overflow pages
+        self._unfolded_pages += 4 + payload_bytes // PAGE_BYTES  # table, two indexes, head, and overflow pages
         if self._unfolded_pages < _CHECKPOINT_PAGES:
             return
         self._unfolded_pages = 0
         try:
             self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
-        except sqlite3.Error as error:
+        except faults.RAISED as error:
             self._note_failure(faults.explain(error, self.path))
 
 

@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One piece of the learning benchmark that a worker process runs by itself, and keeps as a file.
+
+A worker has one thread: on few cores, two workers with one thread each do twice what one with two does, and
+two with two each do a tenth. A finished job leaves its curves in the parts folder, so a run that was
+interrupted goes on, and parts of a run can be made apart and put together.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import lru_cache, partial
+from pathlib import Path
+
+import torch
+from _contexts import with_memory
+from _folds import Group, prepare
+from _judge import Curve, Task, judge_base, judge_forks, judge_loras
+from _users import JudgedUser, examples, read_users
+from lora import Choice, lora_settings
+
+from ipse.learning.frozen import FrozenLlama, freeze_llama
+from ipse.learning.general import general_examples
+from ipse.learning.step import StepSettings
+from ipse.model.base import Base, load_base
+from ipse.model.gradient import Example
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a run's inputs and parts lie.
+
+    Attributes:
+        basis: of the base, as `load_base` takes it.
+        held_out: most held-out interactions of a user.
+        peer_dtype: of the frozen matrices under the peer's LoRAs.
+        fit_interactions: of each public user, for a cross-fitted basis.
+    """
+
+    base: str | None
+    basis: str
+    users: Path
+    general: Path | None
+    parts: Path
+    held_out: int
+    peer_dtype: str
+    fit_interactions: int
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What to measure.
+
+    Attributes:
+        method: population, svd, lora, memory, population+memory; or prepare, which fits what a group needs.
+        setting: total (over the base) or personal (over the pooled base).
+        names: users to teach and judge.
+        choice: the peer's rank, optimiser and learning rate.
+    """
+
+    method: str
+    setting: str
+    seed: int
+    group: Group
+    names: tuple[str, ...]
+    marks: tuple[int, ...]
+    choice: Choice | None = None
+    general: bool = False
+
+    @property
+    def key(self) -> str:
+        text = json.dumps(asdict(self), sort_keys=True)
+        label = f"{self.method}{self.choice.rank if self.choice else ''}-{self.setting}-{self.group.name}-s{self.seed}"
+        return f"{label}-{hashlib.sha256(text.encode()).hexdigest()[:10]}"
+
+
+def run(job: Job, place: Place) -> list[Curve]:
+    """Do the job, or read what it left when it was done before."""
+    torch.set_num_threads(1)
+    if job.method == "prepare":
+        folder = place.parts / job.group.name
+        if not (folder / "done").exists():
+            prepare(job.group, _users(place), _base(place), folder, place.fit_interactions)
+        return []
+    file = place.parts / f"{job.key}.json"
+    if file.exists():
+        return [
+            Curve(c["user"], c["base"], tuple(c["after"]), c["extra"]) for c in json.loads(file.read_text())["curves"]
+        ]
+    started = time.perf_counter()
+    curves = _judge(job, place)
+    text = json.dumps({"seconds": time.perf_counter() - started, "curves": [asdict(curve) for curve in curves]})
+    made = file.with_suffix(".part")
+    made.write_text(text)
+    made.replace(file)
+    return curves
+
+
+def _judge(job: Job, place: Place) -> list[Curve]:
+    users = _users(place)
+    extra = {"general": _general(place)} if job.general else {}
+    task = Task([users[name] for name in job.names], job.marks, extra=extra)
+    if job.choice is not None:
+        return judge_loras(_frozen(place, job.group, job.setting), task, lora_settings(job.choice), job.seed)
+    base = _base_of(place, job)
+    if job.method.endswith("memory"):
+        task = replace(task, held_out=partial(with_memory, tokenizer=base.tokenizer, most=place.held_out))
+    if job.method == "memory":
+        return judge_base(base, task)
+    return judge_forks(base, task, StepSettings())
+
+
+@lru_cache(maxsize=1)
+def _users(place: Place) -> dict[str, JudgedUser]:
+    return {user.name: user for user in read_users(place.users, _base(place).tokenizer, held_out=place.held_out)}
+
+
+@lru_cache(maxsize=1)
+def _base(place: Place) -> Base:
+    return load_base(place.base, basis=place.basis)
+
+
+@lru_cache(maxsize=4)
+def _variant(directory: str | None, basis: str, rank: int) -> Base:
+    return load_base(directory, basis=basis, rank=rank)
+
+
+def _base_of(place: Place, job: Job) -> Base:
+    """The base that the job's forks are on, with their basis."""
+    folder, own = place.parts / job.group.name, _base(place)
+    pooled = job.setting == "personal"
+    directory = str(folder / "pooled") if pooled else place.base
+    if job.method == "svd":
+        return _variant(directory, "svd", own.basis.rank)
+    if job.method == "memory" or (job.group.own_basis and not pooled):
+        return _variant(directory, "svd", own.basis.rank) if pooled else own
+    return _variant(directory, str(folder / f"{'pooled-' * pooled}basis.safetensors"), own.basis.rank)
+
+
+@lru_cache(maxsize=4)
+def _frozen(place: Place, group: Group | None, setting: str) -> FrozenLlama:
+    if setting == "total":
+        base = _base(place)
+    else:
+        assert group is not None
+        base = _variant(str(place.parts / group.name / "pooled"), "svd", _base(place).basis.rank)
+    return freeze_llama(base.module(), getattr(torch, place.peer_dtype))
+
+
+@lru_cache(maxsize=1)
+def _general(place: Place) -> Sequence[Example]:
+    return general_set(_base(place), place.general)
+
+
+def general_set(base: Base, path: Path | None) -> list[Example]:
+    """The fixed general set: that of the package, or dialogues from a file, each as one example of all its words."""
+    if path is None:
+        return general_examples(base.tokenizer)
+    import lzma
+
+    from _users import Dialogue, spread
+
+    from ipse.model.chat import Turn
+    from tools.base.corpus import held_out
+
+    with lzma.open(path, "rt", encoding="utf-8") as lines:
+        records = [json.loads(line) for line in lines]
+    kept = [r for r in records if held_out(r["s"], r["g"])]
+    found: list[Example] = []
+    for source in sorted({r["s"] for r in kept}):
+        dialogues = [Dialogue(tuple(Turn(a, b) for a, b in r["t"])) for r in kept if r["s"] == source]
+        for dialogue in spread(dialogues, 9):
+            found += examples([dialogue], base.tokenizer, 96, most=4)[-1:]
+    return found

@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The disk fails at one system call: the store says so, writes no more, and has lost nothing it had acknowledged.
+
+strace answers the n-th call of one kind with an error, or kills the process there. The slow tests take every call.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from tests.crash.harness import acknowledged, check_history, new_store, start
+
+LAST = 25
+"""Appends of a run: with a log folded every ten, so that faults hit appends, folding and opening."""
+
+
+@cache
+def why_not() -> str:
+    """Why strace cannot be used here; empty if it can."""
+    if not shutil.which("strace"):
+        return "strace is not installed"
+    done = subprocess.run(["strace", "-f", "-o", "/dev/null", "true"], capture_output=True, text=True, check=False)
+    return f"tracing is not permitted here: {done.stderr.strip()[:80]}" if done.returncode else ""
+
+
+def run(root: Path, call: str, fault: str, when: int) -> tuple[list[str], bool]:
+    """(what the writer said, whether the fault was reached)."""
+    if why_not():
+        pytest.skip(why_not())
+    fork = new_store(root / "data")
+    log = root / "trace"
+    inject = ["strace", "-f", "-o", str(log), "-e", f"trace={call}", "-e", f"inject={call}:{fault}:when={when}"]
+    output, complaints = start(root / "data", fork, "suffer", LAST, inject).communicate(timeout=120)
+    assert b"Traceback" not in complaints, complaints.decode()
+    acks = acknowledged(output)
+    height = check_history(root / "data", fork)
+    last = acks[-1] if acks else 0
+    assert acks == list(range(1, last + 1))
+    assert last <= height <= last + 1
+    trace = log.read_text()
+    return output.decode().splitlines(), "INJECTED" in trace or "SIGKILL" in trace
+
+
+def check_disk_error(said: list[str], reached: bool) -> None:
+    """After EIO: an error of ours, then no more writes, but reading goes on."""
+    errors = [line.split() for line in said if line.startswith("error ")]
+    if not reached:
+        assert errors == []
+        return
+    for _, seq, kind in errors:
+        assert kind in ("StoreError", "StorePoisoned")
+        if int(seq):
+            assert "again StorePoisoned" in said
+            assert any(line.startswith("read ") for line in said)
+
+
+def test_a_failed_sync_poisons_the_store_and_loses_nothing_acknowledged(tmp_path: Path) -> None:
+    said, reached = run(tmp_path, "fdatasync", "error=EIO", 5)
+    assert reached
+    assert "again StorePoisoned" in said
+    check_disk_error(said, reached)
+
+
+def test_a_failed_write_poisons_the_store_and_loses_nothing_acknowledged(tmp_path: Path) -> None:
+    said, reached = run(tmp_path, "pwrite64", "error=EIO", 20)
+    assert reached
+    assert "again StorePoisoned" in said
+    check_disk_error(said, reached)
+
+
+def test_no_space_for_one_write_fails_that_append_and_not_the_next(tmp_path: Path) -> None:
+    said, reached = run(tmp_path, "pwrite64", "error=ENOSPC", 20)
+    assert reached
+    assert any(line.endswith(" StoreFull") for line in said)
+    assert "again ok" in said
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("call", ["fdatasync", "pwrite64", "ftruncate", "openat"])
+def test_a_disk_error_at_any_call_loses_nothing_acknowledged(tmp_path: Path, call: str) -> None:
+    when, reached = 0, True
+    while reached and when < 400:
+        when += 1 if when < 60 or call == "fdatasync" else 7
+        if call == "openat":  # most are Python's own imports: begin where the store's begin
+            when = max(when, 1)
+        said, reached = run(tmp_path / str(when), call, "error=EIO", when)
+        if call != "openat":
+            check_disk_error(said, reached)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("call", ["fdatasync", "pwrite64"])
+def test_a_kill_at_any_call_loses_nothing_acknowledged(tmp_path: Path, call: str) -> None:
+    when, reached = 0, True
+    while reached and when < 400:
+        when += 1 if call == "fdatasync" else 3
+        _, reached = run(tmp_path / str(when), call, "signal=KILL", when)
