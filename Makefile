@@ -24,6 +24,7 @@ export TOKENIZERS_PARALLELISM := false
 
 PYTEST_ARGS ?=
 BENCH_ARGS ?= --quick
+BENCHMARKS ?= step batch learning
 CHAT_ARGS ?=
 DEMO_ARGS ?=
 
@@ -95,9 +96,9 @@ sizes: $(STAMP)
 doctest: $(STAMP)
 	$(PYTHON) -m pytest --quiet --doctest-modules src/ipse
 
-bench: $(STAMP)  ## the benchmarks, the quick form; BENCH_ARGS= for the full one
-	@for program in benchmarks/[a-z]*.py; do \
-	  echo "== $$program $(BENCH_ARGS)"; $(PYTHON) $$program $(BENCH_ARGS) || exit 1; \
+bench: $(STAMP)  ## the benchmarks, the quick form; BENCH_ARGS= for the full one, BENCHMARKS=step for one
+	@for name in $(BENCHMARKS); do \
+	  echo "== benchmarks/$$name.py $(BENCH_ARGS)"; $(PYTHON) benchmarks/$$name.py $(BENCH_ARGS) || exit 1; \
 	done
 
 proto: $(STAMP)  ## regenerate the code of the .proto files

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import lzma
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -18,15 +20,18 @@ from pathlib import Path
 
 import torch
 from _contexts import with_memory
+from _edits import correct
 from _folds import Group, prepare
 from _judge import Curve, Task, judge_base, judge_forks, judge_loras
-from _users import JudgedUser, examples, read_users
+from _users import Dialogue, JudgedUser, examples, read_users, spread
+from facts import invent
 from lora import Choice, lora_settings
 
 from ipse.learning.frozen import FrozenLlama, freeze_llama
 from ipse.learning.general import general_examples
 from ipse.learning.step import StepSettings
 from ipse.model.base import Base, load_base
+from ipse.model.chat import Turn
 from ipse.model.gradient import Example
 
 
@@ -43,7 +48,7 @@ class Place:
 
     base: str | None
     basis: str
-    users: Path
+    users: tuple[Path, ...]
     general: Path | None
     parts: Path
     held_out: int
@@ -100,6 +105,17 @@ def run(job: Job, place: Place) -> list[Curve]:
     return curves
 
 
+def run_edits(place: Place, seed: int, start: int, stop: int) -> list[dict[str, object]]:
+    """Rows of the corrections of facts ``start`` to ``stop``, kept like a job's curves."""
+    torch.set_num_threads(1)
+    file = place.parts / f"edits-s{seed}-{start}-{stop}.json"
+    if not file.exists():
+        rows = correct(_base(place), invent(stop, seed)[start:], _general(place))
+        file.write_text(json.dumps(rows))
+    found: list[dict[str, object]] = json.loads(file.read_text())
+    return found
+
+
 def _judge(job: Job, place: Place) -> list[Curve]:
     users = _users(place)
     extra = {"general": _general(place)} if job.general else {}
@@ -116,7 +132,8 @@ def _judge(job: Job, place: Place) -> list[Curve]:
 
 @lru_cache(maxsize=1)
 def _users(place: Place) -> dict[str, JudgedUser]:
-    return {user.name: user for user in read_users(place.users, _base(place).tokenizer, held_out=place.held_out)}
+    found = [read_users(path, _base(place).tokenizer, held_out=place.held_out) for path in place.users]
+    return {user.name: user for users in found for user in users}
 
 
 @lru_cache(maxsize=1)
@@ -160,12 +177,8 @@ def general_set(base: Base, path: Path | None) -> list[Example]:
     """The fixed general set: that of the package, or dialogues from a file, each as one example of all its words."""
     if path is None:
         return general_examples(base.tokenizer)
-    import lzma
-
-    from _users import Dialogue, spread
-
-    from ipse.model.chat import Turn
-    from tools.base.corpus import held_out
+    sys.path.append(str(Path(__file__).resolve().parents[1]))
+    from tools.base.corpus import held_out  # the same hold-out as in the base's training
 
     with lzma.open(path, "rt", encoding="utf-8") as lines:
         records = [json.loads(line) for line in lines]

@@ -92,10 +92,15 @@ class Task:
         """User -> nats before anything was learned, without a memory."""
         return {user.name: mean_nats(loss_of, user.held_out) for user in self.users}
 
+    def extras(self, loss_of: Losses, before: Mapping[str, float] | None = None) -> dict[str, float]:
+        """Name -> nats on the extra examples, and ``<name>_before`` beside each where those are given."""
+        found = {name: mean_nats(loss_of, rows) for name, rows in self.extra.items()}
+        return found | {f"{name}_before": value for name, value in (before or {}).items()}
+
 
 def judge_forks(base: Base, task: Task, settings: StepSettings, batch: int = 16) -> list[Curve]:
     """Every user on a fork of their own, by the steps that `ipse` takes itself."""
-    bare = task.bare(fork_losses(base, None))
+    bare, before = task.bare(fork_losses(base, None)), task.extras(fork_losses(base, None))
     last = max(task.marks)
     curves = []
     order = sorted(task.users, key=lambda user: -len(user.online))
@@ -112,7 +117,7 @@ def judge_forks(base: Base, task: Task, settings: StepSettings, batch: int = 16)
                 if step + 1 in task.marks or step + 1 == min(len(users[i].online), last):
                     seen[i][step + 1] = mean_nats(fork_losses(base, states[i]), task.held_out(users[i], step + 1))
         for user, state, at in zip(users, states, seen, strict=True):
-            extra = {name: mean_nats(fork_losses(base, state), rows) for name, rows in task.extra.items()}
+            extra = task.extras(fork_losses(base, state), before)
             curves.append(Curve(user.name, bare[user.name], _held(at, task.marks), extra))
     return curves
 
@@ -125,14 +130,14 @@ def judge_base(base: Base, task: Task) -> list[Curve]:
     for user in task.users:
         steps = {min(mark, len(user.online), last) for mark in task.marks}
         seen = {step: mean_nats(fork_losses(base, None), task.held_out(user, step)) for step in steps}
-        extra = {name: mean_nats(fork_losses(base, None), rows) for name, rows in task.extra.items()}
-        curves.append(Curve(user.name, bare[user.name], _held(seen, task.marks), extra))
+        curves.append(Curve(user.name, bare[user.name], _held(seen, task.marks)))
     return curves
 
 
 def judge_loras(model: FrozenLlama, task: Task, settings: LoraSettings, seed: int) -> list[Curve]:
     """Every user on a LoRA of their own."""
-    bare = task.bare(lora_losses(model, None, None, 1.0))
+    loss_of = lora_losses(model, None, None, 1.0)
+    bare, before = task.bare(loss_of), task.extras(loss_of)
     shape = LoraShape(model.sites(split=settings.split), settings.rank)
     seen: list[dict[int, float]] = [{} for _ in task.users]
     last = max(task.marks)
@@ -161,7 +166,7 @@ def judge_loras(model: FrozenLlama, task: Task, settings: LoraSettings, seed: in
         if done not in at:
             at[done] = nats(number, flat, done)
         loss_of = lora_losses(model, shape, flat, settings.scale)
-        extra = {name: mean_nats(loss_of, rows) for name, rows in task.extra.items()}
+        extra = task.extras(loss_of, before)
         curves.append(Curve(user.name, bare[user.name], _held(at, task.marks), extra))
     return curves
 

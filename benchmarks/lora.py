@@ -52,6 +52,7 @@ def choices(rank: int) -> list[Choice]:
 
 
 def lora_settings(choice: Choice) -> LoraSettings:
+    """The batched trainer's settings for a choice."""
     return LoraSettings(
         rank=choice.rank,
         alpha=2.0 * choice.rank,
@@ -156,6 +157,7 @@ def judge_by_peft(
 
 
 def main() -> None:
+    """Teach a few users, and report their gains."""
     made = parser(__doc__.split("\n\n")[0])
     made.add_argument("--users", type=Path, required=True, metavar="FILE", help="transcripts")
     made.add_argument("--peft", action="store_true", help="teach by PEFT itself, not by the batched equivalent")

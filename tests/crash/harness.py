@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from ipse.store import Store
+from ipse.store.store import Store
 from ipse.wire.ids import ForkId
 from tests.crash.writer import link
 from tests.store.samples import fork_row

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ipse.errors import StoreFull, VaultError
-from ipse.store import Store
+from ipse.store.store import Store
 from ipse.vault.keys import create_root_key, load_root_key
 from ipse.wire.ids import ForkId
 from tests.crash.harness import check_history, mounted, new_store

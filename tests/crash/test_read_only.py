@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from ipse.errors import StoreReadOnly
-from ipse.store import Store
+from ipse.store.store import Store
 from tests.crash.harness import mounted, new_store
 
 NOBODY = 65534

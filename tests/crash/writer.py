@@ -13,8 +13,9 @@ import sys
 from pathlib import Path
 
 from ipse.errors import HeightConflict, IpseError, StoreBusy
-from ipse.store import AppendRow, Store
 from ipse.store import store as store_module
+from ipse.store.rows import AppendRow
+from ipse.store.store import Store
 from ipse.wire.digest import sha256
 from ipse.wire.ids import ForkId
 

@@ -83,17 +83,16 @@ def test_a_record_in_another_place_is_refused() -> None:
             reopen(data, seq, previous)
 
 
-def test_the_same_operation_in_another_place_is_sealed_under_another_key() -> None:
-    """Otherwise a retry after a height conflict would use a nonce twice."""
+def test_no_two_sealings_share_a_key_not_even_of_the_same_record() -> None:
+    """A retry must not use a key and nonce twice, wherever the first try's bytes have been."""
     op_id = bytes(range(16))
-    here = pb.UserTrainingRecord.FromString(seal_record(interaction(2, b"a" * 32, op_id=op_id), KEY))
-    there = pb.UserTrainingRecord.FromString(seal_record(interaction(2, b"b" * 32, op_id=op_id), KEY))
-    later = pb.UserTrainingRecord.FromString(seal_record(interaction(3, b"a" * 32, op_id=op_id), KEY))
-    assert len({m.encrypted_input for m in (here, there, later)}) == 3
-
-
-def test_sealing_is_deterministic() -> None:
-    assert seal_record(interaction(), KEY) == seal_record(interaction(), KEY)
+    records = [interaction(2, b"a" * 32, op_id=op_id)] * 2
+    records += [interaction(2, b"b" * 32, op_id=op_id), interaction(3, b"a" * 32, op_id=op_id)]
+    for sealed in (
+        [seal_record(record, KEY) for record in records],
+        [seal_record(record, KEY, rng=bytes) for record in records[1:]],  # the place alone is enough
+    ):
+        assert len({pb.UserTrainingRecord.FromString(data).encrypted_input for data in sealed}) == len(sealed)
 
 
 def test_texts_updates_and_judgements_are_nowhere_in_the_clear() -> None:
@@ -119,6 +118,7 @@ def test_proof_and_signature_are_empty_and_a_record_that_has_one_is_refused() ->
         {"kind": 99},
         {"target_op_id": b"short"},
         {"op_id": b"short"},
+        {"key_salt": b"another!"},
         {"interaction_number": 2},
         {"previous_digest": b""},
         {"fork_id": "f_" + "b" * 26},
@@ -176,8 +176,8 @@ def test_the_form_of_a_record_never_changes() -> None:
     record = interaction(
         input_text="Hi", output_text="Ho", update=bytes.fromhex("01010005"), prior_update=b"", metrics=Metrics()
     )
-    data = seal_record(record, KEY)
-    assert sha256(data).hex() == "f6bfdf2e32c474bf5a5c99642e0c861e55e0dc19ee3e9af0ce570b9430e4299b"
+    data = seal_record(record, KEY, rng=bytes)
+    assert sha256(data).hex() == "3b901f6def4d98bf6ae01a1456a9bca28d51a7b0bc32ede1d8dd7135710715c7"
 
 
 def _remade(**changes: object) -> bytes:

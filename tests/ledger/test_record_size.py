@@ -16,8 +16,9 @@ An ordinary interaction, 102 + 102 characters of English, 1-bit update and prior
     previous_digest         35
     kind                     3
     timestamp_ms             8
+    key_salt                11
     record_mac              35
-    record                 995
+    record                1006
 
 The file adds indexes and page slack; ``test_the_file_costs_little_more_than_the_records`` holds that.
 """
@@ -52,9 +53,9 @@ def test_an_ordinary_record_fits_the_budget_of_a_megabyte_a_month() -> None:
         print(f"{name:20}{size:6}")
     print(f"{'record':20}{len(data):6}")
     assert sum(sizes.values()) == len(data)
-    assert len(data) <= 1_000
+    assert len(data) <= 1_010
     assert len(data) <= BUDGET_BYTES
 
 
-def test_a_record_without_learning_takes_less_than_400_bytes() -> None:
-    assert len(seal_record(interaction(update=b"", prior_update=b""), KEY)) < 400
+def test_a_record_without_learning_takes_less_than_410_bytes() -> None:
+    assert len(seal_record(interaction(update=b"", prior_update=b""), KEY)) < 410

@@ -95,6 +95,21 @@ def test_ragged_chunks_through_the_cache_equal_one_pass(bases: tuple[Base, Base]
         torch.testing.assert_close(logits, whole[last], atol=1e-4, rtol=1e-4)
 
 
+def test_ragged_rows_may_fill_the_cache_to_its_last_slot(bases: tuple[Base, Base]) -> None:
+    lean, _ = bases
+    rng = np.random.default_rng(6)
+    rows, states = [rng.integers(3, 60, size=12).tolist() for _ in range(2)], states_of(lean, 2)
+    personal = stack(states, lean.layout, lean.runner.device)
+    cache = lean.runner.new_cache(2, 12)
+    done = [0, 0]
+    for cuts in ([8, 10], [4, 2]):
+        chunk = pad([row[d : d + c] for row, d, c in zip(rows, done, cuts, strict=True)], lean.runner.device)
+        logits = lean.runner.extend(chunk.tokens, chunk.lengths, personal, cache)
+        done = [d + c for d, c in zip(done, cuts, strict=True)]
+        whole = every_logit(lean, [row[:d] for row, d in zip(rows, done, strict=True)], states)
+        torch.testing.assert_close(logits, whole[torch.tensor(np.cumsum(done) - 1)], atol=1e-4, rtol=1e-4)
+
+
 def test_a_new_fork_answers_bit_for_bit_as_its_base(bases: tuple[Base, Base]) -> None:
     lean, _ = bases
     rows = sequences(3, np.random.default_rng(4))

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
 from ipse.errors import DuplicateOperation, HeightConflict
-from ipse.store import AppendRow, Store
+from ipse.store.rows import AppendRow
+from ipse.store.store import Store
 from ipse.wire.digest import NO_DIGEST
 from ipse.wire.ids import ForkId
 from tests.store.samples import fork_row, row

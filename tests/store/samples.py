@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import os
 
-from ipse.store import AppendRow, ForkRow, Store
+from ipse.store.rows import AppendRow, ForkRow
+from ipse.store.store import Store
 from ipse.wire.digest import NO_DIGEST, sha256
 from ipse.wire.ids import BaseId, ForkId, OwnerId, new_fork_id
 

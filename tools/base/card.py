@@ -107,6 +107,15 @@ def measure(path: Path, dialogues: Sequence[Dialogue], words: Vocabulary, stream
     return Measured(held_loss(from_directory(path), streams), recall(speaker, cases(words, 400)), bad, len(prompts))
 
 
+def measure_once(
+    kept: Path, path: Path, dialogues: Sequence[Dialogue], words: Vocabulary, streams: Mapping[str, Ids]
+) -> Measured:
+    """The same, read back from the file ``kept`` if it is there."""
+    if not kept.exists():
+        kept.write_text(json.dumps(vars(measure(path, dialogues, words, streams)), indent=1))
+    return Measured(**json.loads(kept.read_text()))
+
+
 def _conversation(turns: Sequence[Turn]) -> str:
     return " / ".join(text if role == "user" else f"({role}: {text})" for role, text in turns)
 
@@ -154,7 +163,7 @@ def publish(
     shutil.rmtree(fresh, ignore_errors=True)
     write_model(out / "run" / "state", init, fresh)
     print("measuring the model the run started from", flush=True)
-    before = measure(init, dialogues, words, streams)
+    before = measure_once(out / "before.json", init, dialogues, words, streams)
     print("measuring the new model", flush=True)
     after = measure(fresh, dialogues, words, streams)
     rows = [

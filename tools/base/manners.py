@@ -46,9 +46,9 @@ def entry(rng: Random, words: Vocabulary, table: str) -> list[Turn]:
 def mood(rng: Random) -> list[Turn]:
     """How the user feels, and what the model answers; often one exchange more."""
     first, reply, second, answer = rng.choice(phrases().rows("mood"))
-    turns = said(user_case(rng, expand(rng, first)), expand(rng, reply))
+    turns = said(user_case(rng, expand(rng, first)), expand(rng, reply).strip())
     if rng.random() < 0.6:
-        turns += said(user_case(rng, expand(rng, second)), expand(rng, answer))
+        turns += said(user_case(rng, expand(rng, second)), expand(rng, answer).strip())
     return turns
 
 

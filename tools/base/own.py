@@ -42,9 +42,9 @@ def chat(rng: Random, words: Vocabulary) -> list[Turn]:
 def remembered(rng: Random, words: Vocabulary) -> list[Turn]:
     """A conversation about what the user told."""
     roll = rng.random()
-    if roll < 0.10:
+    if roll < 0.14:
         return facts.repeat(rng, words)
-    if roll < 0.22:
+    if roll < 0.25:
         return facts.correction(rng, words)
     between: list[Turn] = []
     for _ in range(rng.choice((0, 0, 1, 1, 2, 3))):

@@ -8,8 +8,9 @@ from typing import Any
 
 import click
 from rich.table import Table
+from rich.text import Text
 
-from ipse.cli.opening import open_base
+from ipse.cli.opening import base_progress, open_base
 from ipse.cli.screen import Screen
 from ipse.cli.settings import Settings, model_options
 from ipse.cli.told import readable_bytes
@@ -64,11 +65,38 @@ def show(settings: Settings) -> None:
 )
 @click.argument("users", type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Where to write the basis.")
+@click.option("--interactions", default=200, show_default=True, help="At most so many messages of each user.")
 @model_options
-def fit_basis(settings: Settings, users: Path, out: Path) -> None:
+def fit_basis(settings: Settings, users: Path, out: Path, interactions: int) -> None:
     """Fit a population basis to a base, from the transcripts of many USERS.
 
     The basis is the leading directions in which these users' own adaptations moved the base. It fits people like
-    them; judge it on others.
+    them; judge it on others. USERS has one JSON object a line: {"user": id, "dialogues": [{"turns": [["user", text],
+    ["assistant", text], ...]}, ...]}, plain or .xz.
     """
-    raise NotImplementedError
+    screen = Screen(as_json=settings.as_json)
+    from ipse.learning.population import FitSettings, fit, read_users
+
+    people = read_users(users)
+    base = open_base(settings, screen)
+    with base_progress(screen, "following the users") as progress:
+        found = fit(
+            base.module().float(),
+            base.anatomy.linears,
+            base.tokenizer,
+            people,
+            base.layout.rank if settings.rank is None else settings.rank,
+            settings=FitSettings(interactions=interactions),
+            progress=progress,
+        )
+    found.basis.save(out)
+    facts = {
+        "basis": str(out),
+        "rank": found.basis.rank,
+        "users": len(found.basis.fitted_on),
+        "digest": found.basis.digest,
+    }
+    screen.result(
+        facts,
+        Text(f"fitted on {facts['users']} users, rank {facts['rank']}: {out}\nuse it with --basis {out}"),
+    )

@@ -21,7 +21,7 @@ class Curve:
     Attributes:
         name: whose.
         points: (interactions learned, loss in nats per token), in order.
-        other: the same fork on somebody else's words; drawn thin and dashed, in the picture only.
+        other: the same fork on the other user's words; drawn thin and dashed, in the picture only.
     """
 
     name: str
@@ -54,16 +54,30 @@ def terminal_chart(curves: Sequence[Curve], *, width: int, height: int, most: in
             [y for _, y in curve.points],
             marker=plotext.marker("braille", pixel=colour),
         )
-        figure.draw(signal.lines(True).label(f" {curve.name} "))
+        figure.draw(signal.lines(True))
     low, high = _rounded(min(losses)), _rounded(max(losses), up=True)
-    ticks = sorted({round(most * share / 4) for share in range(5)})
-    figure.ruler("x").lim(0, most).ticks(ticks, [str(tick) for tick in ticks])
-    levels = [low + (high - low) * share / 4 for share in range(5)]
+    step = 0.25 if high - low <= 1.5 else 0.5 if high - low <= 3 else 1.0
+    levels = [low + step * count for count in range(int((high - low) / step) + 1)]
+    turns = list(range(0, most + 1, 10 if most <= 100 else 50)) if most >= 10 else [0, most]
+    figure.ruler("x").lim(0, most).ticks(turns, [str(turn) for turn in turns])
     figure.ruler("y").lim(low, high).ticks(levels, [f"{level:.2f}" for level in levels])
-    figure.legend(True, x=width - 14, y=0)
-    chart = Text.from_ansi(figure.build().string())
+    chart = Text("\n").join(_line(line) for line in figure.build().string().splitlines())
     chart.no_wrap = True
-    return chart
+    return chart.append("\n").append(_legend(curves))
+
+
+def _line(ansi: str) -> Text:
+    line = Text.from_ansi(ansi)
+    line.rstrip()
+    return line
+
+
+def _legend(curves: Sequence[Curve]) -> Text:
+    """Which colour is whose, and what the axes are."""
+    legend = Text("    ")
+    for curve, colour in zip(curves, _TERMINAL_COLOURS, strict=False):
+        legend.append("⠤⠤ ", f"bold rgb({colour[0]},{colour[1]},{colour[2]})").append(f"{curve.name}'s fork   ")
+    return legend.append("across: turns learned, up: loss", "dim")
 
 
 def save_picture(curves: Sequence[Curve], path: Path) -> None:
@@ -78,7 +92,7 @@ def save_picture(curves: Sequence[Curve], path: Path) -> None:
     figure = Figure(figsize=(8, 4.5), dpi=150, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    for curve, colour in zip(curves, _PICTURE_COLOURS, strict=False):
+    for at, (curve, colour) in enumerate(zip(curves, _PICTURE_COLOURS, strict=False)):
         x, y = zip(*curve.points, strict=True)
         axes.plot(x, y, color=colour, linewidth=2.2)
         axes.annotate(
@@ -94,7 +108,7 @@ def save_picture(curves: Sequence[Curve], path: Path) -> None:
             x, y = zip(*curve.other, strict=True)
             axes.plot(x, y, color=colour, linewidth=1, linestyle=(0, (4, 3)), alpha=0.7)
             axes.annotate(
-                f"{curve.name}'s fork,\nthe other's words",
+                f"{curve.name}'s fork,\n{curves[1 - at].name}'s words",
                 (x[-1], y[-1]),
                 (6, 0),
                 textcoords="offset points",

@@ -14,7 +14,6 @@ import click
 from rich.console import Group
 from rich.live import Live
 from rich.padding import Padding
-from rich.rule import Rule
 from rich.text import Text
 
 from ipse.cli.curves import Curve, save_picture, terminal_chart
@@ -27,6 +26,7 @@ from ipse.cli.demo_story import (
     demo_json,
     memory_table,
     milliseconds_table,
+    sentences_table,
     teach_both,
 )
 from ipse.cli.opening import open_base, opened_home
@@ -84,17 +84,18 @@ def _run(settings: Settings, screen: Screen, *, quick: bool, png: Path, kept: bo
     if screen.as_json:
         screen.json(demo_json(taught, same=same, picture=png))
     else:
-        screen.say(f"The curves are saved in {png}.")
+        screen.quiet(f"  The curves are saved in {png}.")
         screen.say("")
         for title, part in (
             ("Each fork is best at its own user", cross_table(taught)),
-            ("What they say now (greedy)", answers_table(taught)),
+            ("On sentences that none of them has seen", sentences_table(taught)),
+            ("What they answer now (greedy)", answers_table(taught)),
             ("What a fork weighs", memory_table(taught)),
             ("What an interaction costs", milliseconds_table(taught)),
         ):
-            screen.out.print(Rule(title, align="left", style="dim"))
+            screen.say(title, "bold")
             screen.out.print(Padding(part, (0, 0, 1, 2)))
-        screen.out.print(Rule("Closed, and opened again by a new process", align="left", style="dim"))
+        screen.say("Closed, and opened again by a new process", "bold")
     if not same:
         raise VerificationError(
             "A new process answered otherwise than the one that learned.", "Run 'ipse doctor' and report this."

@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ipse.cli.curves import Curve
-from ipse.cli.heldout import SHIPPED_USERS, Split, held_out_losses, shipped_conversations, split
+from ipse.cli.heldout import SHIPPED_USERS, Split, held_out_losses, shipped_conversations, split, turn_losses
 from ipse.cli.opening import opened_life
 from ipse.cli.screen import first_line
 from ipse.cli.settings import Settings
@@ -35,6 +35,10 @@ JUDGED_EVERY = 5
 """Turns between two points of a learning curve."""
 
 
+SENTENCES = 2
+"""Held-out turns shown of each user."""
+
+
 @dataclass(frozen=True, slots=True)
 class Taught:
     """Two forks after their lessons.
@@ -45,6 +49,7 @@ class Taught:
         curves: held-out loss against turns learned.
         base_losses: of the bare base on each user's held-out words, nats per token.
         losses: ``[fork][user]``, the same for the forks at the end.
+        sentences: (user, words, loss of the base and of each fork) of some held-out turns.
         reports: every update of both forks.
         answers: ``[fork][question]``, greedy.
         base_answers: ``[question]``, of the bare base.
@@ -59,6 +64,7 @@ class Taught:
     curves: tuple[Curve, ...]
     base_losses: tuple[float, ...]
     losses: tuple[tuple[float, ...], ...]
+    sentences: tuple[tuple[str, str, tuple[float, ...]], ...]
     reports: tuple[LearningReport, ...]
     answers: tuple[tuple[str, ...], ...]
     base_answers: tuple[str, ...]
@@ -98,6 +104,7 @@ def teach_both(base: Base, home: Home, show: Callable[[Sequence[Curve], int, int
             curves=curves,
             base_losses=tuple(losses[0]),
             losses=tuple(tuple(row) for row in losses[1:]),
+            sentences=tuple(row for one in splits for row in _sentences(base, states, one)),
             reports=tuple(reports),
             answers=tuple(_answers(base, state) for state in states),
             base_answers=_answers(base, None),
@@ -120,6 +127,16 @@ def _judged(
 ) -> tuple[Curve, ...]:
     losses = held_out_losses(base, [life.fork.state for life in lives], splits)
     return tuple(curve.reached(learned, losses[own][own], losses[own][1 - own]) for own, curve in enumerate(curves))
+
+
+def _sentences(base: Base, states: Sequence[PersonalState], one: Split) -> list[tuple[str, str, tuple[float, ...]]]:
+    """The held-out turns that come first, as they come: none is picked for looking good."""
+    shown = one.held_out[:SENTENCES]
+    losses, _ = turn_losses(base, [None, *states], shown)
+    return [
+        (one.user, interaction.turns[-1].text, tuple(float(loss) for loss in losses[:, at]))
+        for at, interaction in enumerate(shown)
+    ]
 
 
 def _answers(base: Base, state: PersonalState | None) -> tuple[str, ...]:
@@ -170,6 +187,19 @@ def cross_table(taught: Taught) -> Table:
             Text(f"{loss:.2f}", "bold green" if loss == best[column] else "") for column, loss in enumerate(losses)
         ]
         table.add_row(name, *cells)
+    return table
+
+
+def sentences_table(taught: Taught) -> Table:
+    """Some held-out turns, word for word, and how expected they are."""
+    table = Table(box=None, header_style="dim", padding=(0, 3, 0, 0))
+    table.add_column("loss, nats per token", overflow="fold")
+    for name in ("the base", *(f"{one.user}'s fork" for one in taught.splits)):
+        table.add_column(name, justify="right", no_wrap=True)
+    for _, words, losses in taught.sentences:
+        best = min(losses)
+        cells = [Text(f"{loss:.2f}", "bold green" if loss == best else "") for loss in losses]
+        table.add_row(Text(first_line(words, 120), "dim"), *cells)
     return table
 
 

@@ -13,6 +13,7 @@ from importlib.resources import files
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from ipse.forks.transcripts import Conversation, Interaction
@@ -63,20 +64,30 @@ def split(conversations: Sequence[Conversation], share: float = TAUGHT_SHARE) ->
 
 
 def held_out_losses(base: Base, states: Sequence[PersonalState | None], splits: Sequence[Split]) -> list[list[float]]:
-    """Mean loss of each state on each user's held-out words, in nats per token.
-
-    Every token of a user's own words counts the same; one batch for each user's words and all states.
+    """Mean loss of each state on each user's held-out words, in nats per token; every token counts the same.
 
     Returns:
         ``[state][user]``.
     """
+    columns = []
+    for one in splits:
+        losses, tokens = turn_losses(base, states, one.held_out)
+        columns.append((losses * tokens).sum(axis=1) / tokens.sum())
+    return [[float(column[row]) for column in columns] for row in range(len(states))]
+
+
+def turn_losses(
+    base: Base, states: Sequence[PersonalState | None], interactions: Sequence[Interaction]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Loss of each state on each user turn, in its context, all in one batch.
+
+    Returns:
+        (states, turns) float64 in nats per token, and (turns,) float64: tokens of the user's own in each.
+    """
     from ipse.learning.objective import own_words
     from ipse.model.gradient import losses
 
-    columns = []
-    for one in splits:
-        examples = [own_words(base.tokenizer, interaction.turns) for interaction in one.held_out]
-        tokens = np.array([sum(weight > 0 for weight in example.weights) for example in examples], dtype=np.float64)
-        batch = losses(base, examples * len(states), [state for state in states for _ in examples])
-        columns.append((batch.reshape(len(states), -1) * tokens).sum(axis=1) / tokens.sum())
-    return [[float(column[row]) for column in columns] for row in range(len(states))]
+    examples = [own_words(base.tokenizer, interaction.turns) for interaction in interactions]
+    tokens = np.array([sum(weight > 0 for weight in example.weights) for example in examples], dtype=np.float64)
+    batch = losses(base, examples * len(states), [state for state in states for _ in examples])
+    return batch.reshape(len(states), len(examples)), tokens

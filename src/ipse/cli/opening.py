@@ -38,23 +38,32 @@ def open_base(settings: Settings, screen: Screen) -> Base:
     from ipse.model.base import load_base
 
     with base_progress(screen) as progress:
-        return load_base(settings.base, device=settings.device, rank=settings.rank, progress=progress)
+        return load_base(
+            settings.base,
+            device=settings.device,
+            dtype=settings.dtype,
+            rank=settings.rank,
+            basis=settings.basis,
+            progress=progress,
+        )
 
 
 @contextmanager
-def base_progress(screen: Screen) -> Iterator[Callable[[int, int, str], None] | None]:
-    """A callback (done, total, name of the linear) that draws a bar where a person watches."""
+def base_progress(
+    screen: Screen, title: str = "computing the basis of this base, once"
+) -> Iterator[Callable[[int, int, str], None] | None]:
+    """A callback (done, total, name of what is done) that draws a bar where a person watches."""
     if not screen.live:
         yield None
         return
     bar = Progress(
-        TextColumn("computing the basis of this base, once"),
+        TextColumn(title),
         BarColumn(),
         TimeRemainingColumn(),
         console=screen.err,
         transient=True,
     )
-    task = bar.add_task("basis", total=None)
+    task = bar.add_task(title, total=None)
 
     def show(done: int, total: int, name: str) -> None:
         bar.start()

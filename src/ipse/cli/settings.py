@@ -30,7 +30,9 @@ class Settings:
         data: folder of the store and of the key file.
         base: directory or hub id of the base model, None for the one shipped with Ipse.
         rank: rank of the basis, None for the base's own.
+        basis: auto (the base's own, else by SVD), svd, or the path of a basis file.
         device: where the base runs: cpu, cuda or mps.
+        dtype: float32 or bfloat16, of the frozen weights.
         as_json: print one JSON object (or one a line) on standard output instead of text.
         verbose: log what happens, and show where an unexpected failure came from.
     """
@@ -38,7 +40,9 @@ class Settings:
     data: Path
     base: str | None = None
     rank: int | None = None
+    basis: str = "auto"
     device: str = "cpu"
+    dtype: str = "float32"
     as_json: bool = False
     verbose: bool = False
 
@@ -68,6 +72,13 @@ _MODEL_OPTIONS = (
         envvar="IPSE_BASE",
         help="Base model.  [env: IPSE_BASE; default: the one shipped with Ipse]",
     ),
+    click.option(
+        "--basis",
+        metavar="auto|svd|FILE",
+        default="auto",
+        envvar="IPSE_BASIS",
+        help="Basis of the forks.  [env: IPSE_BASIS; default: the base's own, else by SVD]",
+    ),
     click.option("--rank", type=click.IntRange(1, 64), help="Rank of the basis.  [default: the base's own]"),
     click.option(
         "--device",
@@ -75,6 +86,13 @@ _MODEL_OPTIONS = (
         default="cpu",
         envvar="IPSE_DEVICE",
         help="Where the base runs.  [env: IPSE_DEVICE; default: cpu]",
+    ),
+    click.option(
+        "--dtype",
+        type=click.Choice(["float32", "bfloat16"]),
+        default="float32",
+        envvar="IPSE_DTYPE",
+        help="Precision of the frozen weights.  [env: IPSE_DTYPE; default: float32]",
     ),
 )
 
@@ -94,7 +112,7 @@ def store_options(command: Command) -> Command:
 
 
 def model_options(command: Command) -> Command:
-    """The same and ``--base``, ``--rank``, ``--device``."""
+    """The same and ``--base``, ``--basis``, ``--rank``, ``--device``, ``--dtype``."""
     return _with_options(command, _STORE_OPTIONS + _MODEL_OPTIONS)
 
 

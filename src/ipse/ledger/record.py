@@ -11,22 +11,23 @@ How the bytes are protected, from the outside in:
   too (owner, number, time, kind), and it fixes the key: the record opens under one fork key only.
 - *parts*: input, output, update, feedback, metrics and prior are compressed, then AES-256-GCM each.
 
-Why one nonce for each field number is safe: the record key is derived from the operation id (16 random bytes), the
-number AND the digest of the record before, so it seals one record only, and a record has each field once. When
-another process appended first, the same operation is sealed again in another place and thus under another key.
-Sealing two different records for the same place with the same operation id is the one thing a caller must not do.
+Why one nonce for each field number is safe: the record key is derived from the operation id, the place (number and
+digest of the record before) AND 8 bytes drawn at each sealing, and a record has each field once. So no two sealings
+share a key: not when somebody else appended first and the operation goes to another place, and not when it is tried
+again in the same place, with other durations, after a full disk or a crash that left the first try's bytes on disk.
 
 Not protected: who holds the fork key can write any history of that fork (the MAC is no signature, and ``signature``
 and ``zkp_proof`` stay empty in this version), and cutting off the newest records goes unseen by somebody who holds
 no later digest. Sizes, times and kinds of records are in the clear, and so is the owner's name.
 
 An ordinary record (owner of 5 letters, 100 + 100 characters of English, 1-bit update and prior of 1,804 numbers in
-26 groups) takes 995 bytes: text 207, update 299, prior 302, metrics 43, everything else 144. Its test holds that.
+26 groups) takes 1,006 bytes: text 207, update 299, prior 302, metrics 43, everything else 155. Its test holds that.
 """
 
 from __future__ import annotations
 
 import hmac
+import secrets
 from collections.abc import Iterable
 from ctypes import c_float
 from dataclasses import dataclass, field
@@ -42,7 +43,7 @@ from ipse.vault.seal import NONCE_BYTES, open_part, seal_part, sealing_context
 from ipse.wire import record_pb2 as pb
 from ipse.wire.compress import compress, decompress
 from ipse.wire.digest import DIGEST_BYTES, NO_DIGEST, sha256
-from ipse.wire.ids import OP_ID_BYTES, ForkId, OwnerId, parse_owner_id
+from ipse.wire.ids import OP_ID_BYTES, ForkId, OwnerId, Randomness, parse_owner_id
 
 __all__ = [
     "ChainHead",
@@ -60,8 +61,9 @@ MAX_RECORD_BYTES = 64 * 1024 * 1024
 MAX_PART_BYTES = 8 * 1024 * 1024
 
 
+_SALT_BYTES = 8
 _MAC_BYTES = 32
-_MAC_FIELD = b"\xca\x06\x20"  # field 105, length-delimited, 32 bytes: the wire form of record_mac's tag and length
+_MAC_FIELD = b"\xd2\x06\x20"  # field 106, length-delimited, 32 bytes: the wire form of record_mac's tag and length
 _MAC_FIELD_BYTES = len(_MAC_FIELD) + _MAC_BYTES
 
 _INPUT, _OUTPUT, _UPDATE, _FEEDBACK, _METRICS, _PRIOR = 4, 5, 6, 8, 9, 10  # field numbers, also the nonces
@@ -125,14 +127,15 @@ def record_digest(data: bytes) -> bytes:
     return sha256(data)
 
 
-def seal_record(record: Record, fork_key: ForkKey) -> bytes:
-    """The record's bytes.
+def seal_record(record: Record, fork_key: ForkKey, rng: Randomness = secrets.token_bytes) -> bytes:
+    """The record's bytes; other bytes each time. Seal once, then keep them.
 
     Raises:
         InputError: the record cannot be sealed as it is (sizes, texts that are not UTF-8, another fork's key).
     """
     _check_sealable(record, fork_key)
-    key = _record_key(fork_key, record.seq, record.op_id, record.previous_digest)
+    salt = rng(_SALT_BYTES)
+    key = _record_key(fork_key, record.seq, record.op_id, record.previous_digest, salt)
 
     def part(number: int, plaintext: bytes) -> bytes:
         context = _part_context(record.fork_id, record.seq, record.op_id, number)
@@ -148,6 +151,7 @@ def seal_record(record: Record, fork_key: ForkKey) -> bytes:
         kind=pb.RecordKind.ValueType(record.kind),
         timestamp_ms=record.timestamp_ms,
         target_op_id=record.target_op_id,
+        key_salt=salt,
     )
     if record.input_text:
         message.encrypted_input = part(_INPUT, record.input_text.encode())
@@ -279,7 +283,7 @@ def _check_place(message: pb.UserTrainingRecord, fork_id: ForkId, seq: int, prev
 def _open(message: pb.UserTrainingRecord, fork_key: ForkKey) -> Record:
     """The record of a message whose bytes are authenticated."""
     fork_id, seq, op_id = fork_key.fork_id, message.interaction_number, message.op_id
-    key = _record_key(fork_key, seq, op_id, message.previous_digest)
+    key = _record_key(fork_key, seq, op_id, message.previous_digest, message.key_salt)
 
     def part(number: int, sealed: bytes) -> bytes:
         context = _part_context(fork_id, seq, op_id, number)
@@ -314,9 +318,9 @@ def _open(message: pb.UserTrainingRecord, fork_key: ForkKey) -> Record:
     )
 
 
-def _record_key(fork_key: ForkKey, seq: int, op_id: bytes, previous: bytes) -> bytes:
-    """Key of one record's parts; see the module docstring on why it is used once."""
-    return derive(fork_key, "record", sealing_context(op_id, seq, previous))
+def _record_key(fork_key: ForkKey, seq: int, op_id: bytes, previous: bytes, salt: bytes) -> bytes:
+    """Key of one sealing's parts; see the module docstring on why it is used once."""
+    return derive(fork_key, "record", sealing_context(op_id, seq, previous, salt))
 
 
 def _mac(fork_key: ForkKey, body: bytes) -> bytes:

@@ -35,7 +35,7 @@ from ipse.model.families import AdaptedLinear, Anatomy, anatomy, check_family
 from ipse.model.layout import StateLayout
 from ipse.model.lean import LeanRunner
 from ipse.model.runner import Runner
-from ipse.model.subspace import DEFAULT_RANK, Progress, cached_svd_basis
+from ipse.model.subspace import DEFAULT_RANK, Progress, WeightOf, cached_svd_basis
 from ipse.model.weights import check_shapes, expected_shapes, find_weight_files, read_tensors, weight_digest
 
 logger = logging.getLogger(__name__)
@@ -145,22 +145,11 @@ def load_base(
     reference = ModelReference(digest[:16], source.name, digest)
     tokenizer = ChatTokenizer.load(source.directory)
 
-    lean = path != "module" and LeanRunner.supports(config)
-    if path == "lean" and not lean:
-        raise UnsupportedArchitecture(
-            f"The lean forward does not cover this {body.family} configuration.", "Use path='auto'."
-        )
-    model: Any = None
-    if lean:
-        shapes = expected_shapes(config)
-        weights = read_tensors(files, frozenset(shapes))
-        check_shapes(shapes, {name: tuple(t.shape) for name, t in weights.items()})
-        weight_of = _fuse(lambda names: {n: weights[n] for n in names})
-    else:
-        model = sources.load_module(source.directory, precision, place)
-        weight_of = _fuse(_stored_or_loaded(files, source.directory))
+    lean = _takes_lean(path, config)
+    read = _read_lean if lean else _read_module
+    weights, model, weight_of = read(source.directory, files, config, precision, place)
     chosen = _basis(basis, rank, source.directory, digest, body, weight_of, progress)
-    _check_basis(chosen, body, weights if lean else dict(model.named_parameters()))
+    _check_basis(chosen, body, weights)
     layout = layout_of(reference.base_id, chosen, body.hidden_size, body.layers)
     runner: Runner
     if lean:
@@ -169,19 +158,40 @@ def load_base(
         from ipse.model.module import ModuleRunner
 
         runner = ModuleRunner(model, body, chosen, layout)
+    defaults = _sampling_defaults(source.directory)
+    summary = _summary(config, body)
     return Base(
-        reference=reference,
-        config=_summary(config, body),
-        anatomy=body,
-        basis=chosen,
-        layout=layout,
-        tokenizer=tokenizer,
-        runner=runner,
-        directory=source.directory,
-        sampling_defaults=_sampling_defaults(source.directory),
-        dtype=precision,
-        model=model,
+        reference, summary, body, chosen, layout, tokenizer, runner, source.directory, defaults, precision, model
     )
+
+
+def _takes_lean(path: str, config: Mapping[str, Any]) -> bool:
+    lean = path != "module" and LeanRunner.supports(config)
+    if path == "lean" and not lean:
+        raise UnsupportedArchitecture(
+            f"The lean forward does not cover this {config['model_type']} configuration.", "Use path='auto'."
+        )
+    return lean
+
+
+_Read = tuple[Mapping[str, Tensor], Any, WeightOf]
+"""Weights by name, the module tree if there is one, and the fused weights as stored."""
+
+
+def _read_lean(
+    _: Path, files: tuple[Path, ...], config: Mapping[str, Any], __: torch.dtype, ___: torch.device
+) -> _Read:
+    shapes = expected_shapes(config)
+    weights = read_tensors(files, frozenset(shapes))
+    check_shapes(shapes, {name: tuple(t.shape) for name, t in weights.items()})
+    return weights, None, _fuse(lambda names: {n: weights[n] for n in names})
+
+
+def _read_module(
+    directory: Path, files: tuple[Path, ...], _: Mapping[str, Any], dtype: torch.dtype, device: torch.device
+) -> _Read:
+    model = sources.load_module(directory, dtype, device)
+    return dict(model.named_parameters()), model, _fuse(_stored_or_loaded(files, directory))
 
 
 def _device(name: str) -> torch.device:
@@ -208,7 +218,7 @@ def _dtype(name: str) -> torch.dtype:
 WeightsByName = Callable[[tuple[str, ...]], Mapping[str, Tensor]]
 
 
-def _fuse(read: WeightsByName) -> Callable[[AdaptedLinear], NDArray[np.float64]]:
+def _fuse(read: WeightsByName) -> WeightOf:
     """The fused W (d_out, d_in) of a linear in float64, exactly as stored."""
 
     def weight_of(linear: AdaptedLinear) -> NDArray[np.float64]:
@@ -248,7 +258,7 @@ def _basis(
     directory: Path,
     digest: str,
     body: Anatomy,
-    weight_of: Callable[[AdaptedLinear], NDArray[np.float64]],
+    weight_of: WeightOf,
     progress: Progress | None,
 ) -> Basis:
     if rank is not None and rank < 1:

@@ -70,11 +70,15 @@ class _Layer:
 
 
 class LeanCache:
-    """Keys and values by position: (L, B, kv heads, capacity, head_dim) each."""
+    """Keys and values by position: (L, B, kv heads, capacity + 1, head_dim) each.
+
+    The slot past the capacity takes the pads of ragged chunks and is never read.
+    """
 
     def __init__(self, layers: int, batch: int, heads: int, capacity: int, width: int, like: Tensor) -> None:
-        self.k = like.new_zeros(layers, batch, heads, capacity, width)
-        self.v = like.new_zeros(layers, batch, heads, capacity, width)
+        self.k = like.new_zeros(layers, batch, heads, capacity + 1, width)
+        self.v = like.new_zeros(layers, batch, heads, capacity + 1, width)
+        self.capacity = capacity
         self.lengths = torch.zeros(batch, dtype=torch.int64, device=like.device)
         self.longest = 0
         """Largest of ``lengths``, kept on the host so that no step has to ask the device."""
@@ -204,17 +208,17 @@ class LeanRunner:
     def extend(self, tokens: Tensor, lengths: Tensor, personal: Tensor | None, cache: Cache) -> Tensor:
         assert isinstance(cache, LeanCache)
         batch, chunk = tokens.shape
-        start, stop = cache.longest, cache.longest + chunk
+        start, stop = cache.longest, min(cache.longest + chunk, cache.capacity)
         positions: Tensor | None = None
         if cache.even:
             cos, sin = self._cos[None, None, start:stop], self._sin[None, None, start:stop]
             at = torch.arange(start, stop, device=self._device)[None]
         else:
-            # Pads of a short row may point past the window or the cache: clamped, never read (see the mask).
-            limit = min(self._window, cache.k.shape[3]) - 1
-            offsets = torch.arange(chunk, device=self._device)
-            positions = at = (cache.lengths[:, None] + offsets).clamp_(max=limit)
-            cos, sin = self._cos[at][:, None], self._sin[at][:, None]
+            offsets = torch.arange(chunk, device=self._device)[None]
+            pads = offsets >= lengths[:, None]
+            positions = at = (cache.lengths[:, None] + offsets).masked_fill_(pads, cache.capacity)
+            turned = at.clamp(max=self._window - 1)
+            cos, sin = self._cos[turned][:, None], self._sin[turned][:, None]
         mask = None
         if start > 0 and not (chunk == 1 and cache.even):
             seen = torch.arange(stop, device=self._device)[None, None] <= at[:, :, None]  # (B, T, S)

@@ -4,8 +4,3 @@
 ``store`` is the interface, ``rows`` what goes in and out, ``schema`` the tables, ``opening`` and ``faults`` what can
 go wrong with a file.
 """
-
-from ipse.store.rows import AppendRow, ForkRow, Head, StoredRecord, StoredSnapshot
-from ipse.store.store import Store
-
-__all__ = ["AppendRow", "ForkRow", "Head", "Store", "StoredRecord", "StoredSnapshot"]

@@ -31,7 +31,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from ipse.errors import DuplicateOperation, HeightConflict, InputError, IpseError, VerificationError
+from ipse.errors import DuplicateOperation, HeightConflict, InputError, IpseError, StoreDamaged, VerificationError
 from ipse.store import faults
 from ipse.store.opening import PAGE_BYTES, connect
 from ipse.store.rows import AppendRow, ForkRow, Head, StoredRecord, StoredSnapshot
@@ -183,7 +183,10 @@ class Store:
         head = self.head(fork_id)
         seq = after_seq
         while True:
-            rows = self._records(fork_id, "seq > ? ORDER BY seq LIMIT ?", (seq, _CHUNK_RECORDS))
+            try:
+                rows = self._records(fork_id, "seq > ? ORDER BY seq LIMIT ?", (seq, _CHUNK_RECORDS))
+            except StoreDamaged as error:
+                raise StoreDamaged(f"Fork {fork_id} after record {seq}: {error.message}", error.hint) from error
             for row in rows:
                 seq += 1
                 yield _checked(fork_id, seq, row)
@@ -375,7 +378,7 @@ def _checked(fork_id: ForkId, seq: int, row: tuple[Any, ...]) -> StoredRecord:
     record = StoredRecord(*row)
     if record.seq != seq:
         raise _missing(fork_id, seq)
-    if sha256(record.data) != record.digest:
+    if not isinstance(record.data, bytes) or sha256(record.data) != record.digest:
         raise VerificationError(
             f"Record {seq} of fork {fork_id} is damaged: its bytes do not have its digest.",
             "Restore the store from a copy; the records before it are good.",

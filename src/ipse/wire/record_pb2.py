@@ -24,25 +24,25 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16ipse/wire/record.proto\x12\x07ipse.v1\"\xeb\x03\n\x12UserTrainingRecord\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x0f\n\x07\x66ork_id\x18\x02 \x01(\t\x12\x1a\n\x12interaction_number\x18\x03 \x01(\x04\x12\x17\n\x0f\x65ncrypted_input\x18\x04 \x01(\x0c\x12\x18\n\x10\x65ncrypted_output\x18\x05 \x01(\x0c\x12\x1a\n\x12\x65ncrypted_gradient\x18\x06 \x01(\x0c\x12\x15\n\rlearning_rate\x18\x07 \x01(\x02\x12\'\n\x08\x66\x65\x65\x64\x62\x61\x63k\x18\x08 \x01(\x0b\x32\x15.ipse.v1.UserFeedback\x12,\n\x07metrics\x18\t \x01(\x0b\x32\x1b.ipse.v1.PerformanceMetrics\x12)\n\x0cprior_update\x18\n \x01(\x0b\x32\x13.ipse.v1.PriorDelta\x12\x11\n\tzkp_proof\x18\x0b \x01(\x0c\x12\x11\n\tsignature\x18\x0c \x01(\x0c\x12\r\n\x05op_id\x18\x64 \x01(\x0c\x12\x17\n\x0fprevious_digest\x18\x65 \x01(\x0c\x12!\n\x04kind\x18\x66 \x01(\x0e\x32\x13.ipse.v1.RecordKind\x12\x14\n\x0ctimestamp_ms\x18g \x01(\x04\x12\x14\n\x0ctarget_op_id\x18h \x01(\x0c\x12\x12\n\nrecord_mac\x18i \x01(\x0c\"\x1e\n\x0cUserFeedback\x12\x0e\n\x06sealed\x18\x01 \x01(\x0c\"$\n\x12PerformanceMetrics\x12\x0e\n\x06sealed\x18\x01 \x01(\x0c\"\x1c\n\nPriorDelta\x12\x0e\n\x06sealed\x18\x01 \x01(\x0c\"8\n\x0f\x46\x65\x65\x64\x62\x61\x63kContent\x12\x0e\n\x06rating\x18\x01 \x01(\x11\x12\x15\n\redited_output\x18\x02 \x01(\t\"\x90\x01\n\x0eMetricsContent\x12\x13\n\x0bloss_before\x18\x01 \x01(\x02\x12\x12\n\nloss_after\x18\x02 \x01(\x02\x12\x16\n\x0eupdate_l2_norm\x18\x03 \x01(\x02\x12\x16\n\x0etrained_tokens\x18\x04 \x01(\r\x12\x13\n\x0bgenerate_ms\x18\x05 \x01(\r\x12\x10\n\x08learn_ms\x18\x06 \x01(\r*\xa8\x01\n\nRecordKind\x12\x1b\n\x17RECORD_KIND_UNSPECIFIED\x10\x00\x12\x1b\n\x17RECORD_KIND_INTERACTION\x10\x01\x12\x18\n\x14RECORD_KIND_FEEDBACK\x10\x02\x12\x14\n\x10RECORD_KIND_UNDO\x10\x03\x12\x18\n\x14RECORD_KIND_ROLLBACK\x10\x04\x12\x16\n\x12RECORD_KIND_IMPORT\x10\x05\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16ipse/wire/record.proto\x12\x07ipse.v1\"\xfd\x03\n\x12UserTrainingRecord\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x0f\n\x07\x66ork_id\x18\x02 \x01(\t\x12\x1a\n\x12interaction_number\x18\x03 \x01(\x04\x12\x17\n\x0f\x65ncrypted_input\x18\x04 \x01(\x0c\x12\x18\n\x10\x65ncrypted_output\x18\x05 \x01(\x0c\x12\x1a\n\x12\x65ncrypted_gradient\x18\x06 \x01(\x0c\x12\x15\n\rlearning_rate\x18\x07 \x01(\x02\x12\'\n\x08\x66\x65\x65\x64\x62\x61\x63k\x18\x08 \x01(\x0b\x32\x15.ipse.v1.UserFeedback\x12,\n\x07metrics\x18\t \x01(\x0b\x32\x1b.ipse.v1.PerformanceMetrics\x12)\n\x0cprior_update\x18\n \x01(\x0b\x32\x13.ipse.v1.PriorDelta\x12\x11\n\tzkp_proof\x18\x0b \x01(\x0c\x12\x11\n\tsignature\x18\x0c \x01(\x0c\x12\r\n\x05op_id\x18\x64 \x01(\x0c\x12\x17\n\x0fprevious_digest\x18\x65 \x01(\x0c\x12!\n\x04kind\x18\x66 \x01(\x0e\x32\x13.ipse.v1.RecordKind\x12\x14\n\x0ctimestamp_ms\x18g \x01(\x04\x12\x14\n\x0ctarget_op_id\x18h \x01(\x0c\x12\x10\n\x08key_salt\x18i \x01(\x0c\x12\x12\n\nrecord_mac\x18j \x01(\x0c\"\x1e\n\x0cUserFeedback\x12\x0e\n\x06sealed\x18\x01 \x01(\x0c\"$\n\x12PerformanceMetrics\x12\x0e\n\x06sealed\x18\x01 \x01(\x0c\"\x1c\n\nPriorDelta\x12\x0e\n\x06sealed\x18\x01 \x01(\x0c\"8\n\x0f\x46\x65\x65\x64\x62\x61\x63kContent\x12\x0e\n\x06rating\x18\x01 \x01(\x11\x12\x15\n\redited_output\x18\x02 \x01(\t\"\x90\x01\n\x0eMetricsContent\x12\x13\n\x0bloss_before\x18\x01 \x01(\x02\x12\x12\n\nloss_after\x18\x02 \x01(\x02\x12\x16\n\x0eupdate_l2_norm\x18\x03 \x01(\x02\x12\x16\n\x0etrained_tokens\x18\x04 \x01(\r\x12\x13\n\x0bgenerate_ms\x18\x05 \x01(\r\x12\x10\n\x08learn_ms\x18\x06 \x01(\r*\xa8\x01\n\nRecordKind\x12\x1b\n\x17RECORD_KIND_UNSPECIFIED\x10\x00\x12\x1b\n\x17RECORD_KIND_INTERACTION\x10\x01\x12\x18\n\x14RECORD_KIND_FEEDBACK\x10\x02\x12\x14\n\x10RECORD_KIND_UNDO\x10\x03\x12\x18\n\x14RECORD_KIND_ROLLBACK\x10\x04\x12\x16\n\x12RECORD_KIND_IMPORT\x10\x05\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'ipse.wire.record_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_RECORDKIND']._serialized_start=835
-  _globals['_RECORDKIND']._serialized_end=1003
+  _globals['_RECORDKIND']._serialized_start=853
+  _globals['_RECORDKIND']._serialized_end=1021
   _globals['_USERTRAININGRECORD']._serialized_start=36
-  _globals['_USERTRAININGRECORD']._serialized_end=527
-  _globals['_USERFEEDBACK']._serialized_start=529
-  _globals['_USERFEEDBACK']._serialized_end=559
-  _globals['_PERFORMANCEMETRICS']._serialized_start=561
-  _globals['_PERFORMANCEMETRICS']._serialized_end=597
-  _globals['_PRIORDELTA']._serialized_start=599
-  _globals['_PRIORDELTA']._serialized_end=627
-  _globals['_FEEDBACKCONTENT']._serialized_start=629
-  _globals['_FEEDBACKCONTENT']._serialized_end=685
-  _globals['_METRICSCONTENT']._serialized_start=688
-  _globals['_METRICSCONTENT']._serialized_end=832
+  _globals['_USERTRAININGRECORD']._serialized_end=545
+  _globals['_USERFEEDBACK']._serialized_start=547
+  _globals['_USERFEEDBACK']._serialized_end=577
+  _globals['_PERFORMANCEMETRICS']._serialized_start=579
+  _globals['_PERFORMANCEMETRICS']._serialized_end=615
+  _globals['_PRIORDELTA']._serialized_start=617
+  _globals['_PRIORDELTA']._serialized_end=645
+  _globals['_FEEDBACKCONTENT']._serialized_start=647
+  _globals['_FEEDBACKCONTENT']._serialized_end=703
+  _globals['_METRICSCONTENT']._serialized_start=706
+  _globals['_METRICSCONTENT']._serialized_end=850
 # @@protoc_insertion_point(module_scope)

@@ -86,6 +86,7 @@ class UserTrainingRecord(_message.Message):
     KIND_FIELD_NUMBER: _builtins.int
     TIMESTAMP_MS_FIELD_NUMBER: _builtins.int
     TARGET_OP_ID_FIELD_NUMBER: _builtins.int
+    KEY_SALT_FIELD_NUMBER: _builtins.int
     RECORD_MAC_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
     """The owner, as the application names them. In the clear; no key comes from it."""
@@ -112,6 +113,8 @@ class UserTrainingRecord(_message.Message):
     """Unix time by the writer's clock. Says nothing about order."""
     target_op_id: _builtins.bytes
     """The operation that FEEDBACK, UNDO or ROLLBACK speaks of; else absent."""
+    key_salt: _builtins.bytes
+    """8 fresh random bytes: part of what this record's key is derived from."""
     record_mac: _builtins.bytes
     """HMAC-SHA-256 over all bytes before this field, under a key of the fork. Not a"""
     @_builtins.property
@@ -140,11 +143,12 @@ class UserTrainingRecord(_message.Message):
         kind: Global___RecordKind.ValueType = ...,
         timestamp_ms: _builtins.int = ...,
         target_op_id: _builtins.bytes = ...,
+        key_salt: _builtins.bytes = ...,
         record_mac: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["feedback", b"feedback", "metrics", b"metrics", "prior_update", b"prior_update"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["encrypted_gradient", b"encrypted_gradient", "encrypted_input", b"encrypted_input", "encrypted_output", b"encrypted_output", "feedback", b"feedback", "fork_id", b"fork_id", "interaction_number", b"interaction_number", "kind", b"kind", "learning_rate", b"learning_rate", "metrics", b"metrics", "op_id", b"op_id", "previous_digest", b"previous_digest", "prior_update", b"prior_update", "record_mac", b"record_mac", "signature", b"signature", "target_op_id", b"target_op_id", "timestamp_ms", b"timestamp_ms", "user_id", b"user_id", "zkp_proof", b"zkp_proof"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["encrypted_gradient", b"encrypted_gradient", "encrypted_input", b"encrypted_input", "encrypted_output", b"encrypted_output", "feedback", b"feedback", "fork_id", b"fork_id", "interaction_number", b"interaction_number", "key_salt", b"key_salt", "kind", b"kind", "learning_rate", b"learning_rate", "metrics", b"metrics", "op_id", b"op_id", "previous_digest", b"previous_digest", "prior_update", b"prior_update", "record_mac", b"record_mac", "signature", b"signature", "target_op_id", b"target_op_id", "timestamp_ms", b"timestamp_ms", "user_id", b"user_id", "zkp_proof", b"zkp_proof"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
