@@ -24,7 +24,9 @@ export TOKENIZERS_PARALLELISM := false
 
 PYTEST_ARGS ?=
 BENCH_ARGS ?= --quick
-BENCHMARKS ?= step batch learning
+BENCHMARKS ?= step batch
+# Transcripts of users that the learning benchmark lives through (form: CONTRIBUTING.md).
+USERS ?=
 CHAT_ARGS ?=
 DEMO_ARGS ?=
 
@@ -72,7 +74,7 @@ test: $(STAMP)  ## the tests, no network, about a minute
 test-all: $(STAMP)  ## the slow tests too; those that need a GPU or the network skip themselves
 	$(PYTHON) -m pytest $(PYTEST_ARGS)
 
-check: lint format-check types imports sizes proto-check doctest test  ## all that CI checks
+check: lint format-check types imports sizes proto-check vectors doctest test  ## all that CI checks
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
@@ -96,10 +98,11 @@ sizes: $(STAMP)
 doctest: $(STAMP)
 	$(PYTHON) -m pytest --quiet --doctest-modules src/ipse
 
-bench: $(STAMP)  ## the benchmarks, the quick form; BENCH_ARGS= for the full one, BENCHMARKS=step for one
+bench: $(STAMP)  ## the benchmarks, quick form (BENCH_ARGS= for the full one); with USERS=FILE learning too
 	@for name in $(BENCHMARKS); do \
 	  echo "== benchmarks/$$name.py $(BENCH_ARGS)"; $(PYTHON) benchmarks/$$name.py $(BENCH_ARGS) || exit 1; \
 	done
+	$(if $(USERS),$(PYTHON) benchmarks/learning.py --users $(USERS) $(BENCH_ARGS))
 
 proto: $(STAMP)  ## regenerate the code of the .proto files
 	$(PYTHON) tools/generate.py proto

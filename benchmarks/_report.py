@@ -86,7 +86,7 @@ def report(
     if arguments.json:
         sys.stdout.write(text + "\n")
         return
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else 200)
     if rows:
         console.print(_table(rows))
     figure_rows = [{"figure": key, "value": value, "aim": aims.get(key, "")} for key, value in figures.items()]
@@ -95,17 +95,25 @@ def report(
     console.print(f"{machine['processor']}, {threads}", style="dim", highlight=False)
 
 
-def interleaved(
-    variants: Mapping[str, Callable[[], object]],
-    *,
-    rounds: int,
-    warm: int = 2,
-    clock: Callable[[], float] = time.perf_counter,
-) -> dict[str, list[float]]:
+def timed(call: Callable[[], object]) -> Callable[[], float]:
+    """The call as one that returns the seconds it took."""
+
+    def seconds() -> float:
+        start = time.perf_counter()
+        call()
+        return time.perf_counter() - start
+
+    return seconds
+
+
+def interleaved(variants: Mapping[str, Callable[[], float]], *, rounds: int, warm: int = 2) -> dict[str, list[float]]:
     """Seconds of each variant, taken in turn so that a slow moment of the machine hits all alike.
 
-    Each timed call follows an untimed one of the same variant: variants with different weights evict each
-    other from the cache, and the one that is timed must find its own there.
+    Each counted call follows an uncounted one of the same variant: variants with different weights evict each
+    other from the cache, and the one that is counted must find its own there.
+
+    Args:
+        variants: calls that return the seconds of what matters in them, see `timed`.
     """
     seconds: dict[str, list[float]] = {name: [] for name in variants}
     for call in variants.values():
@@ -114,13 +122,12 @@ def interleaved(
     for _ in range(rounds):
         for name, call in variants.items():
             call()
-            start = clock()
-            call()
-            seconds[name].append(clock() - start)
+            seconds[name].append(call())
     return seconds
 
 
 def median_ms(seconds: Sequence[float]) -> float:
+    """Milliseconds."""
     return statistics.median(seconds) * 1000
 
 

@@ -24,6 +24,7 @@ import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -69,9 +70,7 @@ class Pool:
     def edits(self, count: int, seed: int, pieces: int) -> list[dict[str, Any]]:
         """Rows of `count` one-shot corrections."""
         cuts = [round(i * count / pieces) for i in range(pieces + 1)]
-        parts = [
-            self._pool.submit(run_edits, self._place, seed, a, b) for a, b in zip(cuts, cuts[1:], strict=False) if a < b
-        ]
+        parts = [self._pool.submit(run_edits, self._place, seed, a, b) for a, b in pairwise(cuts) if a < b]
         rows = [row for part in parts for row in part.result()]
         tell(f"{len(rows)} edits ({self.seconds:.0f} s)")
         return rows

@@ -55,7 +55,8 @@ def test_undoing_any_record_leaves_exactly_the_fold_of_all_the_others(
     assert np.array_equal(after.z, rest.z)
     assert np.array_equal(after.prior, rest.prior)
     assert after.height == rest.height == count - 1
-    assert np.array_equal(after.z, sum((v.astype(np.int64) for i, (_, v) in enumerate(made) if i != victim), 0 * rest.z))
+    others = [v.astype(np.int64) for i, (_, v) in enumerate(made) if i != victim]
+    assert np.array_equal(after.z, sum(others, 0 * rest.z))
 
 
 @given(seed=st.integers(0, 2**32), count=st.integers(0, 6))

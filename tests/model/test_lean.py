@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tests.model.tiny_families import CONFIGS, random_model, random_state, save
 
 from ipse.model.base import Base, load_base
 from ipse.model.gradient import Example, gradients
@@ -16,6 +15,7 @@ from ipse.model.lean import FAMILIES
 from ipse.model.personal import stack
 from ipse.model.runner import pad
 from ipse.model.state import PersonalState
+from tests.model.tiny_families import CONFIGS, random_model, random_state, save
 
 LEAN = [name for name, (_, extra) in CONFIGS.items() if name.split("-")[0] in FAMILIES and "sliding" not in name]
 
@@ -51,9 +51,7 @@ def test_both_paths_agree_to_1e_4(bases: tuple[Base, Base], personal: bool) -> N
     rows = sequences(5, np.random.default_rng(1))
     states = states_of(lean, 5) if personal else None
     assert lean.layout.digest == module.layout.digest
-    torch.testing.assert_close(
-        every_logit(lean, rows, states), every_logit(module, rows, states), atol=1e-4, rtol=1e-4
-    )
+    torch.testing.assert_close(every_logit(lean, rows, states), every_logit(module, rows, states), atol=1e-4, rtol=1e-4)
 
 
 def test_both_paths_give_the_same_gradient(bases: tuple[Base, Base]) -> None:

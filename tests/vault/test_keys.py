@@ -137,7 +137,7 @@ def test_a_folder_or_a_pipe_is_not_a_key_file(tmp_path: Path) -> None:
 
 def test_a_place_that_cannot_be_written_is_a_vault_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(VaultError):
+    with pytest.raises(VaultError, match="cannot be written"):
         create_root_key(tmp_path / "file" / "root.key")
 
 

@@ -26,8 +26,9 @@ CARD = """# The base that ships with Ipse
 
 A small chat model, made by this project: a fork of it learns from its user. {parameters:,} parameters, Llama
 architecture ({layers} layers, hidden {hidden}, vocabulary {vocabulary:,}, context {context} tokens), bfloat16, English.
-Plain `transformers` loads it; the chat template is inside. It chats, uses what it is told in the conversation or in the system turn, writes short
-messages and stories to simple patterns, and says that it does not know when asked about the world.
+Plain `transformers` loads it; the chat template is inside. It chats, uses what it is told in the conversation or in the
+system turn, writes short messages and stories to simple patterns, and says that it does not know when asked about the
+world.
 
 Made with `python -m tools.base`: continued from the project's first base (27.6 million tokens) with {tokens:.1f}
 million tokens more on a CPU; `tools/base/corpus.py` and `tools/base/own.py` hold the mixture.

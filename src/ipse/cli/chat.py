@@ -50,9 +50,7 @@ def chat(settings: Settings, fork: str, no_learn: bool, incognito: bool) -> int:
             life.incognito = incognito
             if is_new:
                 screen.quiet(f"A new fork of {base.reference.name} for {life.fork.owner}; it lives in {home.root}.")
-                screen.quiet(
-                    f"Its key is {home.root / KEY_NAME}: yours to keep. Without a copy of it, nothing opens again."
-                )
+                screen.quiet(f"Its key is {home.root / KEY_NAME}, yours to keep: without it nothing opens again.")
             session = ChatSession(life, screen)
             typed = sys.stdin.isatty() and sys.stdout.isatty() and not settings.as_json
             lines = _typed(session) if typed else PipedLines(sys.stdin.buffer)

@@ -81,7 +81,7 @@ def _legend(curves: Sequence[Curve]) -> Text:
 
 
 def save_picture(curves: Sequence[Curve], path: Path) -> None:
-    """The curves as a PNG.
+    """The curves as a PNG; its folder is made.
 
     Raises:
         OSError: the file cannot be written.
@@ -123,6 +123,7 @@ def save_picture(curves: Sequence[Curve], path: Path) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", color="#dddddd", linewidth=0.6)
     axes.set_xlim(left=0)
+    path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path)
 
 

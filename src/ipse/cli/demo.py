@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from ipse.forks.home import Home
     from ipse.model.base import Base
 
-PICTURE = Path("ipse-demo.png")
+PICTURE = Path("out", "demo.png")
 _CHART_ROWS = 16
 
 

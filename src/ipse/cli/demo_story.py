@@ -19,7 +19,7 @@ from ipse.cli.curves import Curve
 from ipse.cli.heldout import SHIPPED_USERS, Split, held_out_losses, shipped_conversations, split, turn_losses
 from ipse.cli.opening import opened_life
 from ipse.cli.screen import first_line
-from ipse.cli.settings import Settings
+from ipse.cli.settings import Settings, model_arguments
 from ipse.cli.told import BUDGET_FORK_BYTES, BUDGET_MS, readable_bytes
 from ipse.errors import IpseError
 
@@ -158,9 +158,7 @@ def answers_in_new_process(settings: Settings, taught: Taught) -> tuple[tuple[st
     answers = []
     for fork in taught.forks:
         command = [sys.executable, "-m", "ipse.cli", "generate", *QUESTIONS, "--fork", fork, "--greedy", "--json"]
-        command += ["--max-tokens", str(ANSWER_TOKENS), "--data", str(settings.data), "--device", settings.device]
-        command += ["--base", settings.base] if settings.base else []
-        command += ["--rank", str(settings.rank)] if settings.rank else []
+        command += ["--max-tokens", str(ANSWER_TOKENS), "--data", str(settings.data), *model_arguments(settings)]
         done = subprocess.run(command, capture_output=True, check=False)
         if done.returncode != 0:
             said = done.stderr.decode(errors="replace").strip().splitlines()

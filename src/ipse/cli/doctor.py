@@ -15,7 +15,7 @@ import click
 from rich.table import Table
 from rich.text import Text
 
-from ipse.cli.opening import opened_home
+from ipse.cli.opening import open_base, opened_home
 from ipse.cli.screen import Screen
 from ipse.cli.settings import Settings, model_options
 from ipse.cli.told import readable_bytes
@@ -56,7 +56,7 @@ def doctor(settings: Settings) -> int:
     Exits with 1 when something is bad.
     """
     screen = Screen(as_json=settings.as_json)
-    findings = list(examine(settings))
+    findings = list(examine(settings, screen))
     table = Table.grid(padding=(0, 2))
     for finding in findings:
         table.add_row(Text(finding.verdict, _STYLE[finding.verdict]), finding.what, finding.says)
@@ -64,14 +64,14 @@ def doctor(settings: Settings) -> int:
     return 1 if any(finding.verdict == "bad" for finding in findings) else 0
 
 
-def examine(settings: Settings) -> Iterator[Finding]:
+def examine(settings: Settings, screen: Screen) -> Iterator[Finding]:
     """Every finding, cheapest first."""
     yield Finding("ipse", "ok", metadata.version("ipse"))
     yield Finding("python", "ok", f"{platform.python_version()} on {platform.system()} {platform.machine()}")
     yield from _torch()
     yield from _folder(settings)
     yield from _checked("forks", lambda: _forks(settings))
-    yield from _checked("base", lambda: _base(settings))
+    yield from _checked("base", lambda: _base(settings, screen))
 
 
 def _checked(what: str, look: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
@@ -137,9 +137,7 @@ def _forks(settings: Settings) -> Iterator[Finding]:
         )
 
 
-def _base(settings: Settings) -> Iterator[Finding]:
-    from ipse.model.base import load_base
-
-    base = load_base(settings.base, device=settings.device, rank=settings.rank)
+def _base(settings: Settings, screen: Screen) -> Iterator[Finding]:
+    base = open_base(settings, screen)
     says = f"{base.reference.name}, digest {base.reference.digest[:16]}, rank {base.layout.rank}"
     yield Finding("base", "ok", f"{says}, {base.layout.size:,} numbers a fork")

@@ -46,7 +46,7 @@ def first_line(text: str, width: int) -> str:
 def _console(stream: TextIO, *, stderr: bool) -> Console:
     """Plain printing; what is piped is never cut to the width of a terminal that is not there."""
     width = None if stream.isatty() else PIPED_WIDTH
-    return Console(stderr=stderr, highlight=False, markup=False, emoji=False, soft_wrap=True, width=width)
+    return Console(stderr=stderr, highlight=False, markup=False, emoji=False, width=width)
 
 
 def _is_control(character: str) -> bool:
@@ -86,7 +86,7 @@ class Screen:
     def say(self, text: str, style: str = "") -> None:
         """A line for people; nothing under ``--json``."""
         if not self.as_json:
-            self.out.print(Text(printable(text), style=style))
+            self.out.print(Text(printable(text), style=style), soft_wrap=not self.out.is_terminal)
 
     def quiet(self, text: str) -> None:
         """A dim line for people."""
@@ -94,9 +94,10 @@ class Screen:
 
     def error(self, message: str, hint: str = "") -> None:
         """``error:`` and ``hint:`` on standard error, always as text."""
-        self.err.print(Text.assemble(("error: ", "bold red"), printable(message)))
+        whole = not self.err.is_terminal
+        self.err.print(Text.assemble(("error: ", "bold red"), printable(message)), soft_wrap=whole)
         if hint:
-            self.err.print(Text.assemble(("hint: ", "bold cyan"), printable(hint)))
+            self.err.print(Text.assemble(("hint: ", "bold cyan"), printable(hint)), soft_wrap=whole)
 
 
 def _plain(value: Any) -> Any:

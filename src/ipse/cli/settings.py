@@ -116,6 +116,13 @@ def model_options(command: Command) -> Command:
     return _with_options(command, _STORE_OPTIONS + _MODEL_OPTIONS)
 
 
+def model_arguments(settings: Settings) -> list[str]:
+    """The same base, said to another ``ipse`` process."""
+    arguments = ["--basis", settings.basis, "--device", settings.device, "--dtype", settings.dtype]
+    arguments += ["--base", settings.base] if settings.base else []
+    return arguments + (["--rank", str(settings.rank)] if settings.rank else [])
+
+
 def _with_options(command: Command, options: tuple[Callable[[Any], Any], ...]) -> Command:
     @functools.wraps(command)
     def gathered(**given: Any) -> Any:

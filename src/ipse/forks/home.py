@@ -167,7 +167,9 @@ class OpenFork:
         if at.head.seq - self._snapshot_seq < SNAPSHOT_EVERY:
             return
         try:
-            self._store.put_snapshot(self.row.fork_id, at.head.seq, seal_snapshot(self._key, at.head.seq, write_snapshot(at)))
+            self._store.put_snapshot(
+                self.row.fork_id, at.head.seq, seal_snapshot(self._key, at.head.seq, write_snapshot(at))
+            )
             self._store.drop_snapshots(self.row.fork_id, before_seq=at.head.seq)
         except StoreError as error:  # only a cache: the record that led here is safe
             log.warning("no snapshot kept: %s", error)
@@ -251,7 +253,9 @@ class Home:
         found = [info for info in self.forks() if name in (info.fork_id, info.owner)]
         return found[-1] if found else None
 
-    def create_fork(self, owner: str, layout: StateLayout, base_name: str, *, created_ms: int | None = None) -> OpenFork:
+    def create_fork(
+        self, owner: str, layout: StateLayout, base_name: str, *, created_ms: int | None = None
+    ) -> OpenFork:
         """A new fork for an owner; it answers as its base does."""
         fork_id = new_fork_id()
         key = fork_key(self._root_key, fork_id)

@@ -29,12 +29,12 @@ from ipse.errors import DuplicateOperation, HeightConflict, InputError, StoreBus
 from ipse.forks.fork import ModelFork
 from ipse.forks.home import Home, OpenFork, now_ms
 from ipse.forks.recall import HistoryEntry, Recall
-from ipse.ledger.record import Feedback, Metrics, Record, RecordKind
 from ipse.learning.explain import Why, explain
 from ipse.learning.general import general_examples
 from ipse.learning.memory import Exchange
 from ipse.learning.objective import disliked, edited, liked, own_words
 from ipse.learning.step import StepSettings, Update, correction, ordinary_update, prior_update, read_update
+from ipse.ledger.record import Feedback, Metrics, Record, RecordKind
 from ipse.model.base import Base
 from ipse.model.chat import Turn
 from ipse.model.generate import Reply, Sampling, generate

@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 
 from ipse.errors import InputError
 from ipse.forks.home import OpenFork
-from ipse.ledger.record import Record, RecordKind
 from ipse.learning.memory import Exchange, Memory
+from ipse.ledger.record import Record, RecordKind
 from ipse.model.chat import Turn
 
 

@@ -28,9 +28,7 @@ def own_words(tokenizer: ChatTokenizer, turns: Sequence[Turn], context_tokens: i
     return _last_turn(tokenizer, turns, "user", 1.0, context_tokens)
 
 
-def edited(
-    tokenizer: ChatTokenizer, turns: Sequence[Turn], edit: str, context_tokens: int = CONTEXT_TOKENS
-) -> Example:
+def edited(tokenizer: ChatTokenizer, turns: Sequence[Turn], edit: str, context_tokens: int = CONTEXT_TOKENS) -> Example:
     """Learn ``edit`` as the reply to ``turns``, which end with the user's."""
     return _last_turn(tokenizer, [*turns, Turn("assistant", edit)], "assistant", 1.0, context_tokens)
 

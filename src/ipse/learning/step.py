@@ -107,9 +107,7 @@ def read_update(coded: bytes, layout: StateLayout) -> NDArray[np.int32]:
     return decode_update(coded, layout.groups)
 
 
-def ordinary_update(
-    gradient: NDArray[np.float32], layout: StateLayout, height: int, settings: StepSettings
-) -> Update:
+def ordinary_update(gradient: NDArray[np.float32], layout: StateLayout, height: int, settings: StepSettings) -> Update:
     """One normalised step of decaying length against a gradient (d,) float32."""
     scale = layout.step_scale
     rate = settings.rate(height)

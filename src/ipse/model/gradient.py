@@ -90,14 +90,14 @@ def _forward(base: Base, examples: Sequence[Example], personal: Tensor | None) -
     cols: list[int] = []
     targets: list[int] = []
     weights: list[float] = []
-    for row, example in enumerate(examples):
+    for number, example in enumerate(examples):
         total = sum(abs(w) for w in example.weights[1:])
-        for i, weight in enumerate(example.weights[1:]):
-            if weight:
-                rows.append(row)
+        for i, share in enumerate(example.weights[1:]):
+            if share:
+                rows.append(number)
                 cols.append(i)
                 targets.append(example.tokens[i + 1])
-                weights.append(weight / total)
+                weights.append(share / total)
     row = torch.tensor(rows, device=device)
     logits = base.runner.select(chunk.tokens, personal, row, torch.tensor(cols, device=device))
     logp = F.log_softmax(logits, dim=-1).gather(1, torch.tensor(targets, device=device)[:, None])[:, 0]

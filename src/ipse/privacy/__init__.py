@@ -1,1 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
+"""What one interaction may contribute: clipping. Knows vectors and bounds, not users or models."""

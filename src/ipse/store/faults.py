@@ -104,7 +104,7 @@ def poisoned(path: Path) -> StorePoisoned:
 def _writable(path: Path) -> bool:
     try:
         read_only_mount = bool(os.statvfs(path.parent).f_flag & os.ST_RDONLY)
-    except OSError:
+    except (OSError, AttributeError):  # no statvfs on Windows
         return True
     return not read_only_mount and os.access(path.parent, os.W_OK) and os.access(path, os.W_OK)
 
@@ -112,5 +112,5 @@ def _writable(path: Path) -> bool:
 def _no_space(path: Path) -> bool:
     try:
         return os.statvfs(path.parent).f_bavail == 0
-    except OSError:
+    except (OSError, AttributeError):  # no statvfs on Windows
         return False

@@ -378,7 +378,7 @@ def _checked(fork_id: ForkId, seq: int, row: tuple[Any, ...]) -> StoredRecord:
     record = StoredRecord(*row)
     if record.seq != seq:
         raise _missing(fork_id, seq)
-    if not isinstance(record.data, bytes) or sha256(record.data) != record.digest:
+    if not isinstance(row[3], bytes) or sha256(record.data) != record.digest:
         raise VerificationError(
             f"Record {seq} of fork {fork_id} is damaged: its bytes do not have its digest.",
             "Restore the store from a copy; the records before it are good.",

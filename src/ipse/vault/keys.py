@@ -130,11 +130,11 @@ def create_root_key(path: Path, rng: Callable[[int], bytes] = secrets.token_byte
                 stream.flush()
                 os.fsync(stream.fileno())
             os.link(partial, path)  # fails if the name is taken, which renaming would not
+        except FileExistsError as error:
+            raise VaultError(f"There is a key file at {path} already.", "It was left as it is; use it.") from error
         finally:
             partial.unlink(missing_ok=True)
         _sync_folder(path.parent)
-    except FileExistsError as error:
-        raise VaultError(f"There is a key file at {path} already.", "It was left as it is; use it.") from error
     except OSError as error:
         raise VaultError(
             f"The key file {path} cannot be written: {error.strerror}.", "Choose a folder that you can write to."
