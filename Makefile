@@ -14,11 +14,13 @@ PYTHON := $(BIN)/python
 # that was moved, or whose dependencies changed, sets itself up again; any other does not wait.
 STAMP := $(VENV)/.ready-$(shell pwd -P | cksum | cut -d' ' -f1)
 
-# Tests run tiny models, where more threads only get in each other's way. The demo, the chat and the
-# benchmarks let torch take what the machine has. Either way OMP_NUM_THREADS set by you wins.
+# The demo's and the tests' models are small: on a busy machine more threads make them several times slower, on a
+# quiet one hardly faster. The chat and the benchmarks take what there is (a base of yours may be large), but
+# threads that wait must not spin. OMP_NUM_THREADS and OMP_WAIT_POLICY set by you win.
 ifndef OMP_NUM_THREADS
-test test-all doctest check: export OMP_NUM_THREADS := 1
+demo test test-all doctest check: export OMP_NUM_THREADS := 1
 endif
+export OMP_WAIT_POLICY ?= PASSIVE
 # A tokenizer that forks would only warn about it.
 export TOKENIZERS_PARALLELISM := false
 
@@ -68,7 +70,7 @@ demo: $(STAMP)  ## two people, one base: watch two forks learn, restart, and sti
 chat: $(STAMP)  ## talk to a fork of your own
 	@$(BIN)/ipse chat $(CHAT_ARGS)
 
-test: $(STAMP)  ## the tests, no network, about a minute
+test: $(STAMP)  ## the tests, no network, a minute or two
 	$(PYTHON) -m pytest -m "not slow and not gpu and not online" $(PYTEST_ARGS)
 
 test-all: $(STAMP)  ## the slow tests too; those that need a GPU or the network skip themselves

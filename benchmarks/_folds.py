@@ -18,14 +18,16 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from _users import JudgedUser, public
 from safetensors.torch import save_file
 from torch import Tensor
+from transformers import AutoModelForCausalLM
 
 from ipse.learning.population import FitSettings, fit
-from ipse.model.base import Base, load_base
+from ipse.model.base import Base
 
 MIN_PUBLIC = 8
 """Fewer users than this are no population: all are dealt into folds instead."""
@@ -81,7 +83,7 @@ def _folds(names: Sequence[str], more: Sequence[str], folds: int, seed: int, *, 
 def prepare(group: Group, users: Mapping[str, JudgedUser], base: Base, folder: Path, interactions: int) -> None:
     """Fit what the group needs on its public users, into `folder`: basis, pooled base with its own basis."""
     folder.mkdir(parents=True, exist_ok=True)
-    people = [public(users[name]) for name in group.public]
+    people = [public(users[name], interactions) for name in group.public]
     settings = FitSettings(
         interactions=interactions, embedding_scale=base.basis.embedding_scale, gate_scale=base.basis.gate_scale
     )
@@ -90,11 +92,16 @@ def prepare(group: Group, users: Mapping[str, JudgedUser], base: Base, folder: P
     shared.basis.save(folder / "basis.safetensors")
     pooled = folder / "pooled"
     _save_pooled(base, shared.mean, pooled)
-    there = load_base(pooled, basis="svd", rank=rank)
-    fit(_float32(there), linears, base.tokenizer, people, rank, settings=settings).basis.save(
+    fit(read_module(pooled), linears, base.tokenizer, people, rank, settings=settings).basis.save(
         folder / "pooled-basis.safetensors"
     )
     (folder / "done").touch()
+
+
+def read_module(directory: Path) -> Any:
+    """A directory's module tree, float32, frozen."""
+    model = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32)
+    return model.eval().requires_grad_(False)
 
 
 def _float32(base: Base) -> torch.nn.Module:

@@ -21,7 +21,7 @@ from pathlib import Path
 import torch
 from _contexts import with_memory
 from _edits import correct
-from _folds import Group, prepare
+from _folds import Group, prepare, read_module
 from _judge import Curve, Task, judge_base, judge_forks, judge_loras
 from _users import Dialogue, JudgedUser, examples, read_users, spread
 from facts import invent
@@ -33,27 +33,6 @@ from ipse.learning.step import StepSettings
 from ipse.model.base import Base, load_base
 from ipse.model.chat import Turn
 from ipse.model.gradient import Example
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where a run's inputs and parts lie.
-
-    Attributes:
-        basis: of the base, as `load_base` takes it.
-        held_out: most held-out interactions of a user.
-        peer_dtype: of the frozen matrices under the peer's LoRAs.
-        fit_interactions: of each public user, for a cross-fitted basis.
-    """
-
-    base: str | None
-    basis: str
-    users: tuple[Path, ...]
-    general: Path | None
-    parts: Path
-    held_out: int
-    peer_dtype: str
-    fit_interactions: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,21 +56,67 @@ class Job:
     general: bool = False
 
     @property
-    def key(self) -> str:
-        text = json.dumps(asdict(self), sort_keys=True)
-        label = f"{self.method}{self.choice.rank if self.choice else ''}-{self.setting}-{self.group.name}-s{self.seed}"
-        return f"{label}-{hashlib.sha256(text.encode()).hexdigest()[:10]}"
+    def label(self) -> str:
+        """For people."""
+        rank = f"{self.choice.rank}-{self.choice.optimiser}-{self.choice.learning_rate}" if self.choice else ""
+        return f"{self.method}{rank}-{self.setting}-{self.group.name}-s{self.seed}"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a run's inputs and parts lie.
+
+    Attributes:
+        basis: of the base, as `load_base` takes it.
+        held_out: most held-out interactions of a user.
+        fork_dtype, peer_dtype: of the frozen matrices under the forks and under the peer's LoRAs.
+        fit_interactions: of each public user, for a cross-fitted basis.
+        contents: digest of the base, the users and the general set.
+        basis_digest: of the base's own basis.
+    """
+
+    base: str | None
+    basis: str
+    users: tuple[Path, ...]
+    general: Path | None
+    parts: Path
+    held_out: int
+    fork_dtype: str
+    peer_dtype: str
+    fit_interactions: int
+    contents: str
+    basis_digest: str
+
+    def group_folder(self, group: Group) -> Path:
+        """Where what was fitted for a group lies."""
+        facts = (self.contents, group, self.basis_digest, self.fit_interactions)
+        return self.parts / f"{group.name}-{_short(facts)}"
+
+    def file_of(self, job: Job) -> Path:
+        """Where a job's curves lie: another name if anything that they depend on is another."""
+        facts: tuple[object, ...] = (self.contents, self.held_out, asdict(job))
+        if job.choice is not None:
+            facts += (self.peer_dtype,)
+        else:
+            facts += (self.fork_dtype, self.basis_digest, StepSettings())
+        if job.setting == "personal" or not job.group.own_basis:
+            facts += (self.fit_interactions,)
+        return self.parts / f"{job.label}-{_short(facts)}.json"
+
+
+def _short(facts: object) -> str:
+    return hashlib.sha256(repr(facts).encode()).hexdigest()[:10]
 
 
 def run(job: Job, place: Place) -> list[Curve]:
     """Do the job, or read what it left when it was done before."""
     torch.set_num_threads(1)
     if job.method == "prepare":
-        folder = place.parts / job.group.name
+        folder = place.group_folder(job.group)
         if not (folder / "done").exists():
             prepare(job.group, _users(place), _base(place), folder, place.fit_interactions)
         return []
-    file = place.parts / f"{job.key}.json"
+    file = place.file_of(job)
     if file.exists():
         return [
             Curve(c["user"], c["base"], tuple(c["after"]), c["extra"]) for c in json.loads(file.read_text())["curves"]
@@ -108,7 +133,10 @@ def run(job: Job, place: Place) -> list[Curve]:
 def run_edits(place: Place, seed: int, start: int, stop: int) -> list[dict[str, object]]:
     """Rows of the corrections of facts ``start`` to ``stop``, kept like a job's curves."""
     torch.set_num_threads(1)
-    file = place.parts / f"edits-s{seed}-{start}-{stop}.json"
+    file = (
+        place.parts
+        / f"edits-s{seed}-{start}-{stop}-{_short((place.contents, place.basis_digest, StepSettings()))}.json"
+    )
     if not file.exists():
         rows = correct(_base(place), invent(stop, seed)[start:], _general(place))
         file.write_text(json.dumps(rows))
@@ -142,30 +170,27 @@ def _base(place: Place) -> Base:
 
 
 @lru_cache(maxsize=4)
-def _variant(directory: str | None, basis: str, rank: int) -> Base:
-    return load_base(directory, basis=basis, rank=rank)
+def _variant(directory: str | None, basis: str, rank: int, dtype: str) -> Base:
+    return load_base(directory, basis=basis, rank=rank, dtype=dtype)
 
 
 def _base_of(place: Place, job: Job) -> Base:
     """The base that the job's forks are on, with their basis."""
-    folder, own = place.parts / job.group.name, _base(place)
+    folder, own = place.group_folder(job.group), _base(place).basis
     pooled = job.setting == "personal"
-    directory = str(folder / "pooled") if pooled else place.base
     if job.method == "svd":
-        return _variant(directory, "svd", own.basis.rank)
-    if job.method == "memory" or (job.group.own_basis and not pooled):
-        return _variant(directory, "svd", own.basis.rank) if pooled else own
-    return _variant(directory, str(folder / f"{'pooled-' * pooled}basis.safetensors"), own.basis.rank)
+        basis = "svd"
+    elif job.group.own_basis and not pooled:
+        basis = place.basis
+    else:
+        basis = str(folder / f"{'pooled-' * pooled}basis.safetensors")
+    return _variant(str(folder / "pooled") if pooled else place.base, basis, own.rank, place.fork_dtype)
 
 
 @lru_cache(maxsize=4)
-def _frozen(place: Place, group: Group | None, setting: str) -> FrozenLlama:
-    if setting == "total":
-        base = _base(place)
-    else:
-        assert group is not None
-        base = _variant(str(place.parts / group.name / "pooled"), "svd", _base(place).basis.rank)
-    return freeze_llama(base.module(), getattr(torch, place.peer_dtype))
+def _frozen(place: Place, group: Group, setting: str) -> FrozenLlama:
+    model = _base(place).module() if setting == "total" else read_module(place.group_folder(group) / "pooled")
+    return freeze_llama(model, getattr(torch, place.peer_dtype))
 
 
 @lru_cache(maxsize=1)

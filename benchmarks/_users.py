@@ -112,9 +112,14 @@ def spread(items: Sequence[T], most: int) -> list[T]:
     return [items[int(i * len(items) / most)] for i in range(most)]
 
 
-def public(user: JudgedUser) -> PublicUser:
-    """All that the user said, for fitting what OTHER users are judged with."""
-    return PublicUser(user.name, tuple(d.turns for d in (*user.dialogues, *user.held_out_dialogues)))
+def public(user: JudgedUser, interactions: int) -> PublicUser:
+    """The dialogues that hold a user's first interactions, for fitting what OTHER users are judged with."""
+    kept, count = [], 0
+    for dialogue in (*user.dialogues, *user.held_out_dialogues):
+        if count < interactions:
+            kept.append(dialogue.turns)
+        count += sum(turn.role == "user" for turn in dialogue.turns)
+    return PublicUser(user.name, tuple(kept))
 
 
 def _read(path: Path) -> dict[str, tuple[Dialogue, ...]]:

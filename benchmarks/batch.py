@@ -111,8 +111,10 @@ def measure(base: Base, rounds: int) -> tuple[list[dict[str, Any]], dict[str, fl
     figures: dict[str, float] = {}
     everyone = forks(base, max(SIZES))
 
-    def compare(name: str, figure: str, tokens: int, bare: Callable[[], float], mixed: Callable[[], float]) -> None:
-        seconds = interleaved({"bare": bare, "mixed": mixed}, rounds=rounds)
+    def compare(
+        name: str, figure: str, tokens: int, bare: Callable[[], float], mixed: Callable[[], float], rounds: int = rounds
+    ) -> None:
+        seconds = interleaved({"bare": bare, "mixed": mixed}, rounds=rounds, warm=1)
         medians = {key: statistics.median(values) for key, values in seconds.items()}
         figures[figure] = medians["mixed"] / medians["bare"]
         rows.append(
@@ -152,6 +154,7 @@ def measure(base: Base, rounds: int) -> tuple[list[dict[str, Any]], dict[str, fl
             size * STEPS,
             hf_decode(bare, base.config.vocabulary_size, size, None),
             hf_decode(peft, base.config.vocabulary_size, size, names),
+            rounds=max(2, rounds // 4),
         )
     return rows, figures
 

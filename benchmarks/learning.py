@@ -16,6 +16,7 @@ A run may be made in parts: jobs that are done are kept in the parts folder, and
 from __future__ import annotations
 
 import argparse
+import hashlib
 import multiprocessing
 import os
 import statistics
@@ -35,7 +36,7 @@ from _jobs import Job, Place, run, run_edits
 from _judge import Curve
 from _report import machine, parser, report, tell
 from _users import MARKS, JudgedUser, read_users, spread
-from lora import Choice, choices
+from lora import GRID, Choice, Optimiser, choices
 
 from ipse.learning.deltas import LoraShape
 from ipse.learning.frozen import freeze_llama
@@ -43,6 +44,8 @@ from ipse.model.base import Base, load_base
 
 METHODS = ("population", "svd", "lora4", "lora8", "memory", "population+memory", "edits", "strangers")
 SETTINGS = ("total", "personal")
+EXAMPLES = tuple(sorted((Path(__file__).resolve().parents[1] / "examples").glob("*.jsonl")))
+STRANGERS = "users of another population than that of --users; the examples of this repository if left out"
 LONG = 50
 """Interactions that a user needs to help choose the peer's learning rate or to be judged with a memory."""
 
@@ -64,7 +67,7 @@ class Pool:
         for done in as_completed(waiting):
             job = waiting[done]
             found[job] = done.result()
-            tell(f"{len(found)}/{len(waiting)} {job.key} {_brief(found[job])} ({self.seconds:.0f} s)")
+            tell(f"{len(found)}/{len(waiting)} {job.label} {_brief(found[job])} ({self.seconds:.0f} s)")
         return found
 
     def edits(self, count: int, seed: int, pieces: int) -> list[dict[str, Any]]:
@@ -94,22 +97,26 @@ def _brief(curves: Sequence[Curve]) -> str:
 def _arguments() -> argparse.Namespace:
     made = parser(__doc__.split("\n\n")[0])
     made.add_argument("--users", type=Path, required=True, metavar="FILE", help="transcripts, plain, .xz or .gz")
-    made.add_argument("--strangers", type=Path, nargs="*", metavar="FILE", help="users of another population")
+    made.add_argument("--strangers", type=Path, nargs="*", metavar="FILE", default=None, help=STRANGERS)
     made.add_argument("--general", type=Path, metavar="FILE", help="corpus whose hold-out is the general set")
     made.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
     made.add_argument("--settings", nargs="+", choices=SETTINGS, default=list(SETTINGS))
     made.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     made.add_argument("--folds", type=int, default=3)
     made.add_argument("--max-users", type=int, default=None, metavar="N")
-    made.add_argument("--sweep-users", type=int, default=14, metavar="N", help="that the peer's settings are chosen on")
+    made.add_argument("--sweep-users", type=int, default=10, metavar="N", help="that the peer's settings are chosen on")
     made.add_argument("--memory-users", type=int, default=20, metavar="N")
     made.add_argument("--edits", type=int, default=50, metavar="N")
     made.add_argument("--held-out", type=int, default=40, metavar="N", help="most held-out interactions of a user")
-    made.add_argument("--fit-interactions", type=int, default=100, metavar="N", help="of each public user in a fold")
+    made.add_argument("--fit-interactions", type=int, default=60, metavar="N", help="of each public user in a fold")
+    made.add_argument("--fork-dtype", choices=("bfloat16", "float32"), default="float32")
     made.add_argument("--peer-dtype", choices=("bfloat16", "float32"), default="bfloat16")
+    made.add_argument("--optimisers", nargs="+", choices=tuple(GRID), default=list(GRID), help="tried for the peer")
     made.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     made.add_argument("--parts", type=Path, default=None, metavar="DIR", help="keep finished jobs here")
     arguments = made.parse_args()
+    if arguments.strangers is None:
+        arguments.strangers = list(EXAMPLES)
     if arguments.quick:
         arguments.seeds, arguments.folds, arguments.max_users = arguments.seeds[:1], 2, 4
         arguments.held_out, arguments.fit_interactions, arguments.edits = 4, 8, 2
@@ -135,8 +142,11 @@ def main() -> None:
             general=arguments.general and arguments.general.resolve(),
             parts=parts.resolve(),
             held_out=arguments.held_out,
+            fork_dtype=arguments.fork_dtype,
             peer_dtype=arguments.peer_dtype,
             fit_interactions=arguments.fit_interactions,
+            contents=_contents(base, [arguments.users, *arguments.strangers, arguments.general]),
+            basis_digest=base.basis.digest,
         )
         pool = Pool(place, arguments.workers)
         try:
@@ -157,6 +167,7 @@ def main() -> None:
             "marks": list(marks),
             "seeds": arguments.seeds,
             "folds": arguments.folds,
+            "fork_dtype": arguments.fork_dtype,
             "peer_dtype": arguments.peer_dtype,
             "peer": {name: f"{choice}" for name, choice in chosen.items()},
             "general_set": "corpus hold-out" if arguments.general else "package",
@@ -167,6 +178,13 @@ def main() -> None:
         figures=figures_of(curves, marks, numbers, edits),
         aims=AIMS,
     )
+
+
+def _contents(base: Base, files: Sequence[Path | None]) -> str:
+    digest = hashlib.sha256(base.reference.digest.encode())
+    for file in files:
+        digest.update(hashlib.sha256(file.read_bytes() if file else b"").digest())
+    return digest.hexdigest()
 
 
 def numbers_of(base: Base) -> dict[str, int]:
@@ -222,26 +240,36 @@ class Plan:
         return [group for group in groups.values() if not group.own_basis and "population" in judged]
 
     def _choose(self, pool: Pool, ranks: Sequence[int]) -> dict[str, Choice]:
-        """The peer's best optimiser and learning rate by rank and setting, at the last mark, on judged users."""
+        """The peer's best optimiser and learning rate by rank and setting, at the last mark, on judged users.
+
+        Choosing on users that are judged favours the peer; forks take their settings as they come.
+        """
         if not self._arguments.sweep_users:
-            return {f"lora{r} {s}": Choice(r, "normalised", 0.4) for r in ranks for s in self._arguments.settings}
+            return {f"lora{r} {s}": Choice(r, "adamw", 2e-3) for r in ranks for s in self._arguments.settings}
         group = max(self._groups[self._arguments.seeds[0]], key=lambda group: len(group.judged))
         long = [name for name in group.judged if self._sizes[name] >= LONG]
         names = tuple(spread(long or group.judged, self._arguments.sweep_users))
-        marks = self._marks[-2:-1]
-        jobs = [
-            replace(self._job("lora", setting, 0, group, names), marks=marks, choice=choice)
-            for setting in self._arguments.settings
-            for rank in ranks
-            for choice in choices(rank)
-        ]
+        marks = self._marks[-1:]
         best: dict[str, tuple[float, Choice]] = {}
-        for job, curves in pool.run(jobs).items():
-            assert job.choice is not None
-            key = f"lora{job.choice.rank} {job.setting}"
-            gain = statistics.mean(curve.gains[-1] for curve in curves)
-            if key not in best or gain > best[key][0]:
-                best[key] = (gain, job.choice)
+
+        def attempt(rank: int, optimisers: Mapping[str, Sequence[Optimiser]]) -> None:
+            jobs = [
+                replace(self._job("lora", setting, 0, group, names), marks=marks, choice=choice)
+                for setting, tried in optimisers.items()
+                for choice in choices(rank, tried)
+            ]
+            for job, curves in pool.run(jobs).items():
+                assert job.choice is not None
+                key = f"lora{rank} {job.setting}"
+                gain = statistics.mean(curve.gains[-1] for curve in curves)
+                if key not in best or gain > best[key][0]:
+                    best[key] = (gain, job.choice)
+
+        tried = dict.fromkeys(self._arguments.settings, self._arguments.optimisers)
+        for rank in sorted(ranks, reverse=True):
+            attempt(rank, tried)
+            # The optimiser that is better at one rank is so at the other; its rate is chosen for each.
+            tried = {setting: [best[f"lora{rank} {setting}"][1].optimiser] for setting in tried}
         return {key: choice for key, (_, choice) in sorted(best.items())}
 
     def _main_jobs(self, seed: int, chosen: Mapping[str, Choice]) -> list[Job]:
@@ -251,8 +279,8 @@ class Plan:
                 continue
             for setting in self._arguments.settings:
                 choice = chosen.get(f"{method} {setting}")
-                if method == "svd" and setting == "total" and seed != self._arguments.seeds[0]:
-                    continue  # nothing in it depends on the seed
+                if method == "svd" and seed != self._arguments.seeds[0]:
+                    continue  # shown for comparison, and only the pooled mean under it depends on the seed
                 for group in self._groups[seed]:
                     if method == "population" and self._repeats(group, setting, seed):
                         continue

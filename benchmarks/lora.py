@@ -46,9 +46,9 @@ class Choice:
     learning_rate: float
 
 
-def choices(rank: int) -> list[Choice]:
+def choices(rank: int, optimisers: Sequence[Optimiser] = tuple(GRID)) -> list[Choice]:
     """All that are tried at a rank."""
-    return [Choice(rank, optimiser, rate) for optimiser, rates in GRID.items() for rate in rates]
+    return [Choice(rank, optimiser, rate) for optimiser in optimisers for rate in GRID[optimiser]]
 
 
 def lora_settings(choice: Choice) -> LoraSettings:

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -52,12 +54,8 @@ def test_a_line_that_cannot_be_used_says_why_and_what_to_do(line: str, error: st
 
 @given(st.text())
 def test_every_line_is_read_or_refused(line: str) -> None:
-    try:
-        said = parse(line)
-    except InputError as error:
-        assert error.hint
-    else:
-        assert isinstance(said, Message | Slash)
+    with contextlib.suppress(InputError):
+        assert isinstance(parse(line), Message | Slash)
 
 
 def test_switches_and_numbers_take_what_they_say() -> None:

@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import subprocess
+import sys
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -230,3 +233,20 @@ def test_why_names_parts_and_words(home: Home) -> None:
     assert why.seq == 3
     assert 0 < sum(share for _, share in why.top) <= 1.0001
     assert why.nearest_words
+
+
+def test_another_process_folds_the_records_to_the_same_numbers(home: Home) -> None:
+    life = living(home)
+    talk(life, *SAID)
+    life.edit("Fair winds, captain!")
+    program = (
+        "import sys, hashlib; from pathlib import Path; from ipse.forks.history import fold;"
+        "from ipse.forks.home import Home; from ipse.model.base import load_base;"
+        "home = Home.open(Path(sys.argv[1]), create=False); fork = home.forks()[0];"
+        "opened = home.open_fork(fork.fork_id, load_base().layout);"
+        "print(hashlib.sha256(fold(opened.records(), load_base().layout).state.z.tobytes()).hexdigest())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(home.root)], capture_output=True, text=True, check=True, timeout=120
+    )
+    assert done.stdout.strip() == hashlib.sha256(life.state.z.tobytes()).hexdigest()

@@ -114,7 +114,8 @@ class Cursor:
             raise ValueError(f"Expected an epoch of more than {rows * tokens} tokens, got {len(stream)}")
         starts = self.offset + np.arange(rows) * tokens
         self.offset += rows * tokens
-        return stream[starts[:, None] + np.arange(tokens + 1)].astype(np.int64)
+        rows_of_ids: NDArray[np.int64] = stream[starts[:, None] + np.arange(tokens + 1)].astype(np.int64)
+        return rows_of_ids
 
 
 def held_streams(tokenizer: Tokenizer, dialogues: Iterable[Dialogue]) -> dict[str, Ids]:

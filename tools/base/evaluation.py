@@ -116,7 +116,8 @@ class Speaker:
             )
             for turns in conversations
         ]
-        end, out = self.tokenizer.eos_token_id, []
+        end = self.tokenizer.eos_token_id
+        out: list[list[int]] = []
         for i in range(0, len(texts), batch):
             ids = self.tokenizer(texts[i : i + batch], return_tensors="pt", padding=True, add_special_tokens=False)
             ids = {k: v[:, -(512 - most) :] for k, v in ids.items() if k != "token_type_ids"}
@@ -124,8 +125,8 @@ class Speaker:
                 {"do_sample": True, "temperature": temperature, "top_k": 0} if temperature else {"do_sample": False}
             )
             made = self.model.generate(**ids, max_new_tokens=most, **sampling)
-            for row in made[:, ids["input_ids"].shape[1] :].tolist():
-                out.append(row[: row.index(end)] if end in row else row)
+            rows = made[:, ids["input_ids"].shape[1] :].tolist()
+            out += [row[: row.index(end)] if end in row else row for row in rows]
         return out
 
     def text(self, ids: Sequence[int]) -> str:

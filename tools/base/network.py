@@ -159,7 +159,7 @@ class HeadLoss(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, x: Tensor, weight: Tensor, target: Tensor, chunk: int = 256) -> Tensor:  # type: ignore[no-untyped-def, override]
+    def forward(ctx, x: Tensor, weight: Tensor, target: Tensor, chunk: int = 256) -> Tensor:  # type: ignore[no-untyped-def]
         """Mean of -log p(target), for x (N, D) bfloat16 and target (N,)."""
         n = x.shape[0]
         w = weight.to(BF16)
@@ -181,10 +181,16 @@ class HeadLoss(torch.autograd.Function):
         return total / n
 
     @staticmethod
-    def backward(ctx, grad: Tensor) -> tuple[Tensor, Tensor, None, None]:  # type: ignore[no-untyped-def, override]
+    def backward(ctx, grad: Tensor) -> tuple[Tensor, Tensor, None, None]:  # type: ignore[no-untyped-def]
         """Scale the gradients already formed."""
         dx, dw = ctx.saved_tensors
         return dx * grad.to(dx.dtype), dw * grad, None, None
+
+
+def head_loss(x: Tensor, weight: Tensor, target: Tensor) -> Tensor:
+    """:class:`HeadLoss` as a function."""
+    loss: Tensor = HeadLoss.apply(x, weight, target)  # type: ignore[no-untyped-call]
+    return loss
 
 
 def _named(network: Network) -> dict[str, Tensor]:
@@ -221,4 +227,4 @@ def to_llama(network: Network, dtype: torch.dtype = torch.float32) -> LlamaForCa
     weights = {name: part.clone() for name, part in _named(network).items()}
     weights["lm_head.weight"] = weights["model.embed_tokens.weight"]
     model.load_state_dict(weights)
-    return model.to(dtype).eval()  # type: ignore[no-any-return]
+    return model.to(dtype).eval()

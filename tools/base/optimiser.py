@@ -30,7 +30,8 @@ def orthogonal(g: Tensor, steps: int = 5) -> Tensor:
     for _ in range(steps):
         a = x @ x.transpose(-2, -1)
         x = 3.4445 * x + (-4.7750 * a + 2.0315 * (a @ a)) @ x
-    return (x.transpose(-2, -1) if tall else x).float()
+    back: Tensor = x.transpose(-2, -1) if tall else x
+    return back.float()
 
 
 class Optimiser:

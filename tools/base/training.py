@@ -25,7 +25,7 @@ import torch._inductor.config
 import torch.nn.functional as F
 
 from tools.base.corpus import Cursor, Ids, Mixture
-from tools.base.network import BF16, HeadLoss, Network, from_directory, to_llama
+from tools.base.network import BF16, Network, from_directory, head_loss, to_llama
 from tools.base.optimiser import Optimiser
 from tools.base.threads import Threads
 
@@ -40,6 +40,7 @@ class Plan:
     row_tokens: int = 256
     long_row_tokens: int = 512
     micro_tokens: int = 2048
+    peak: float = 1.0
     warmup_steps: int = 40
     decay_from: float = 0.4
     long_from: float = 0.88
@@ -61,8 +62,8 @@ class Plan:
         """The learning rate as a part of the full one."""
         warm = min(1.0, (step + 1) / self.warmup_steps)
         if done < self.decay_from:
-            return warm
-        return warm * max(self.floor, (1 - done) / (1 - self.decay_from))
+            return self.peak * warm
+        return self.peak * warm * max(self.floor, (1 - done) / (1 - self.decay_from))
 
 
 @dataclass
@@ -158,7 +159,7 @@ class Run:
         for part in parts:
             x = self._hidden(part[:, :-1].contiguous())
             target = part[:, 1:].reshape(-1)
-            mean = HeadLoss.apply(x.reshape(len(target), -1), self.network.embedding, target) / len(parts)
+            mean = head_loss(x.reshape(len(target), -1), self.network.embedding, target) / len(parts)
             mean.backward()
             loss += float(mean.detach())
         if place.step < plan.warmup_steps:

@@ -68,7 +68,8 @@ def bench(settings: Settings, names: tuple[str, ...], quick: bool) -> int:
 def benchmark_programs() -> dict[str, Path]:
     """Name -> program, of the repository that this package runs from; empty for an installed wheel."""
     folder = Path(ipse.__file__).resolve().parents[2] / "benchmarks"
-    return {path.stem: path for path in sorted(folder.glob("[a-z]*.py"))}
+    programs = [path for path in sorted(folder.glob("[a-z]*.py")) if "__main__" in path.read_text(encoding="utf-8")]
+    return {path.stem: path for path in programs}
 
 
 def measure(settings: Settings, screen: Screen, *, turns: int) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from ipse.cli.demo_story import (
     answers_table,
     cross_table,
     demo_json,
+    each_is_best_at_home,
     memory_table,
     milliseconds_table,
     sentences_table,
@@ -84,10 +85,12 @@ def _run(settings: Settings, screen: Screen, *, quick: bool, png: Path, kept: bo
     if screen.as_json:
         screen.json(demo_json(taught, same=same, picture=png))
     else:
+        best = each_is_best_at_home(taught)
+        cross = "Each fork is best at its own user" if best else "Each fork on both users' words"
         screen.quiet(f"  The curves are saved in {png}.")
         screen.say("")
         for title, part in (
-            ("Each fork is best at its own user", cross_table(taught)),
+            (cross, cross_table(taught)),
             ("On sentences that none of them has seen", sentences_table(taught)),
             ("What they answer now (greedy)", answers_table(taught)),
             ("What a fork weighs", memory_table(taught)),
@@ -112,8 +115,8 @@ def _shown(base: Base, home: Home, screen: Screen, *, quick: bool) -> Taught:
     width = min(screen.out.width, 100)
     if screen.as_json:
         return teach_both(base, home, lambda curves, learned, most: None, quick=quick)
-    screen.say(f"Two people, one base ({base.reference.name}). Each talks to a fork of their own, and the fork learns.")
-    screen.quiet("Loss on words of dialogues that neither fork has seen, in nats per token: lower is better.")
+    screen.say(f"Two people, one base ({base.reference.name}): each talks to a fork, and it learns.")
+    screen.quiet("Loss on dialogues that neither fork has seen, nats per token: lower is better.")
     if not screen.out.is_terminal:
         taught = teach_both(base, home, lambda curves, learned, most: None, quick=quick)
         most = max(len(one.taught) for one in taught.splits)

@@ -170,6 +170,12 @@ def answers_in_new_process(settings: Settings, taught: Taught) -> tuple[tuple[st
 # -- what is shown ------------------------------------------------------------------------------------
 
 
+def each_is_best_at_home(taught: Taught) -> bool:
+    """Whether nobody, base included, knows a user better than the user's own fork."""
+    rows = [taught.base_losses, *taught.losses]
+    return all(min(row[own] for row in rows) == losses[own] for own, losses in enumerate(taught.losses))
+
+
 def cross_table(taught: Taught) -> Table:
     """Loss of base and forks on each user's held-out words; the best of each column is marked."""
     users = [one.user for one in taught.splits]
@@ -215,15 +221,16 @@ def answers_table(taught: Taught) -> Table:
 def memory_table(taught: Taught) -> Table:
     """Bytes of a fork beside the proposal's budget."""
     table = Table(box=None, header_style="dim", padding=(0, 3, 0, 0))
-    for name in ("", "personal state", "sealed records", "a record", "the proposal's budget"):
+    for name in ("", "numbers", "state", "sealed records", "a record", "HIP-6's budget"):
         table.add_column(name, justify="right" if name else "left")
     for one, size, count in zip(taught.splits, taught.bytes_of_records, taught.records, strict=True):
         table.add_row(
             f"{one.user}'s fork",
-            f"{readable_bytes(taught.bytes_of_state)} ({taught.numbers:,} numbers)",
-            f"{readable_bytes(size)} ({count})",
+            f"{taught.numbers:,}",
+            readable_bytes(taught.bytes_of_state),
+            readable_bytes(size),
             readable_bytes(round(size / max(1, count))),
-            readable_bytes(BUDGET_FORK_BYTES),
+            Text(readable_bytes(BUDGET_FORK_BYTES), "dim"),
         )
     return table
 
@@ -236,7 +243,7 @@ def milliseconds_table(taught: Taught) -> Table:
         table.add_column(name.removesuffix("_ms"), justify="right")
     medians = milliseconds(taught)
     table.add_row("here", *(f"{medians[name]:.1f} ms" for name in BUDGET_MS))
-    table.add_row("the proposal's budget", *(f"{budget} ms" for budget in BUDGET_MS.values()), style="dim")
+    table.add_row("HIP-6's budget", *(f"{budget} ms" for budget in BUDGET_MS.values()), style="dim")
     return table
 
 
@@ -278,6 +285,7 @@ def demo_json(taught: Taught, *, same: bool, picture: Path) -> dict[str, Any]:
         "bytes_of_state": taught.bytes_of_state,
         "numbers": taught.numbers,
         "milliseconds": milliseconds(taught),
+        "each_is_best_at_home": each_is_best_at_home(taught),
         "same_answers_after_restart": same,
         "picture": picture,
     }

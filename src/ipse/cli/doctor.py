@@ -93,7 +93,7 @@ def _torch() -> Iterator[Finding]:
     devices = ["cpu", *(["cuda"] if torch.cuda.is_available() else []), *(["mps"] if _has_mps() else [])]
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     threads = torch.get_num_threads()
-    says = f"{torch.__version__}, {threads} threads on {cores} cores, devices: {', '.join(devices)}"
+    says = f"{torch.__version__}, {threads} of {cores} cores, devices: {', '.join(devices)}"
     yield Finding("torch", "note" if threads > cores else "ok", says)
 
 

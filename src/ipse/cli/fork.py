@@ -32,18 +32,25 @@ def fork_group() -> None:
 @store_options
 def list_forks(settings: Settings) -> None:
     """Every fork of this data folder. Needs no model and no torch."""
+    from ipse.forks.home import ForkInfo
+    from ipse.store.store import FILE_NAME
+
     screen = Screen(as_json=settings.as_json)
-    with opened_home(settings, create=False) as home:
-        forks = home.forks()
+    forks: list[ForkInfo] = []
+    if (settings.data / FILE_NAME).exists():
+        with opened_home(settings, create=False) as home:
+            forks = home.forks()
     table = Table(box=None, header_style="dim", padding=(0, 2, 0, 0))
-    for name in ("owner", "fork", "base"):
-        table.add_column(name, no_wrap=True)
-    for name in ("records", "on disk"):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("made", no_wrap=True)
+    table.add_column("owner", overflow="fold")
+    table.add_column("fork", min_width=28)
+    table.add_column("base", overflow="fold")
+    table.add_column("records", justify="right", min_width=7)
+    table.add_column("on disk", justify="right", min_width=7)
+    table.add_column("made", min_width=10)
     for info in forks:
         size = readable_bytes(info.bytes_on_disk)
-        table.add_row(info.owner, info.fork_id, info.base_id, str(info.records), size, when(info.created_ms))
+        made = when(info.created_ms).partition(" ")[0]
+        table.add_row(info.owner, info.fork_id, info.base_name, str(info.records), size, made)
     screen.result({"forks": forks}, table if forks else "No forks yet; 'ipse chat' makes the first.")
 
 
@@ -108,7 +115,7 @@ def history(settings: Settings, fork: str, limit: int) -> None:
         base = open_base(settings, screen)
         with opened_life(home, base, info.owner) as life:
             entries = life.history()
-    shown = history_table(entries[-limit:]) if entries else "Nothing yet."
+    shown = history_table(entries[-limit:], screen.out.width) if entries else "Nothing yet."
     screen.result({"fork": info.fork_id, "entries": entries[-limit:]}, shown)
 
 

@@ -52,9 +52,9 @@ class ChatSession:
             scripted: a script cannot see an error and try again, so its exit code tells.
 
         Returns:
-            0, or 2 if a script had a line that could not be used.
+            0, or for a script the code of the worst line: 1 something went wrong, 2 it could not be used.
         """
-        failed = False
+        worst: IpseError | None = None
         while True:
             try:
                 if not self.handle(lines.next_line(), scripted=scripted):
@@ -66,9 +66,11 @@ class ChatSession:
                     raise
                 self._screen.quiet("Ctrl-D or /quit leaves.")
             except _SURVIVED as error:
-                failed = True
+                worst = error if worst is None or isinstance(worst, InputError) else worst
                 self._report(error)
-        return 2 if failed and scripted else 0
+        if worst is None or not scripted:
+            return 0
+        return 2 if isinstance(worst, InputError) else 1
 
     def handle(self, line: str, *, scripted: bool = False) -> bool:
         """Do one line; False when it was the last."""
@@ -152,7 +154,7 @@ class ChatSession:
         if self._screen.as_json:
             self._screen.json({"event": "history", "entries": entries})
         elif entries:
-            self._screen.out.print(history_table(entries))
+            self._screen.out.print(history_table(entries, self._screen.out.width))
         else:
             self._screen.quiet("  nothing yet")
 

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from ipse.forks.interact import LearningReport
     from ipse.forks.recall import HistoryEntry
 
+_BESIDE_WORDS = 61
+"""Columns of a history that are not the words."""
+
 BUDGET_MS = {"gradient_ms": 10, "update_ms": 5, "record_ms": 20, "total_ms": 35}
 """HIP-6's budget for one interaction (R66-R69)."""
 
@@ -52,20 +55,21 @@ def learned_json(report: LearningReport) -> dict[str, Any]:
     }
 
 
-def history_table(entries: Sequence[HistoryEntry]) -> Table:
-    """One row a record, oldest first."""
+def history_table(entries: Sequence[HistoryEntry], width: int) -> Table:
+    """One row a record, oldest first, in so many columns."""
+    room = max(12, min(80, width - _BESIDE_WORDS))
     table = Table(box=None, header_style="dim", padding=(0, 2, 0, 0))
     table.add_column("record", justify="right", min_width=6)
     table.add_column("when", min_width=16)
     table.add_column("kind", min_width=11)
     table.add_column("loss", justify="right", min_width=11)
     table.add_column("change", justify="right", min_width=6)
-    table.add_column("words", no_wrap=True, overflow="ellipsis")
+    table.add_column("words", no_wrap=True)
     for entry in entries:
         learned = entry.change > 0
         loss = f"{entry.loss_before:.2f} → {entry.loss_after:.2f}" if learned else ""
         change = f"{entry.change:.2f}" if learned else ""
-        words = Text(first_line(entry.input_text or entry.output_text, 60), style="strike dim" if entry.undone else "")
+        words = Text(first_line(_words(entry), room), style="strike dim" if entry.undone else "")
         table.add_row(
             str(entry.seq),
             when(entry.timestamp_ms),
@@ -75,6 +79,19 @@ def history_table(entries: Sequence[HistoryEntry]) -> Table:
             words,
         )
     return table
+
+
+def _words(entry: HistoryEntry) -> str:
+    """What one record is about."""
+    if entry.kind == "interaction":
+        about = entry.input_text
+    elif entry.rating:
+        about = f"{'good' if entry.rating > 0 else 'bad'}: the reply of record {entry.target_seq}"
+    elif entry.output_text:
+        about = f"better for record {entry.target_seq}: {entry.output_text}"
+    else:
+        about = f"of record {entry.target_seq}" if entry.target_seq else ""
+    return f"(undone) {about}" if entry.undone else about
 
 
 def when(timestamp_ms: int) -> str:
@@ -92,4 +109,6 @@ def readable_bytes(count: int) -> str:
         return f"{count} B"
     if count < 1_000_000:
         return f"{count / 1000:.1f} kB"
-    return f"{count / 1_000_000:.1f} MB"
+    if count < 1_000_000_000:
+        return f"{count / 1_000_000:.1f} MB"
+    return f"{count / 1_000_000_000:.1f} GB"

@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``pip install ipse`` alone: no torch, and still help, a list, a doctor, and one error that says what to install."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ipse.forks.home import Home
+from ipse.model.layout import build_layout
+from tests.cli.sessions import clean_environment
+
+LOCAL = (
+    "torch",
+    "transformers",
+    "tokenizers",
+    "safetensors",
+    "huggingface_hub",
+    "jinja2",
+    "bm25s",
+    "plotext",
+    "matplotlib",
+)
+
+
+def ipse(*words: str) -> subprocess.CompletedProcess[str]:
+    """The command in a process that has none of what ``ipse[local]`` brings."""
+    code = f"import sys; sys.modules.update(dict.fromkeys({LOCAL})); from ipse.cli.main import main; sys.exit(main())"
+    return subprocess.run(
+        [sys.executable, "-c", code, *words], capture_output=True, text=True, check=False, env=clean_environment()
+    )
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("bare") / "home"
+    with Home.open(root) as opened:
+        layout = build_layout("0" * 16, "0" * 64, 2, (("layers.0.o", "attention"),), hidden_size=4, layers=1)
+        opened.create_fork("ada", layout, "a-base")
+    return root
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["--help", "--version", "chat --help", "demo --help", "fork history --help", "base fit-basis --help", "bench"],
+)
+def test_help_needs_no_torch(words: str) -> None:
+    done = ipse(*words.split())
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout
+
+
+def test_forks_are_listed_and_examined_without_torch(home: Path) -> None:
+    listed = ipse("fork", "list", "--data", str(home))
+    assert (listed.returncode, listed.stderr) == (0, "")
+    assert "ada" in listed.stdout
+    examined = ipse("doctor", "--data", str(home))
+    assert (examined.returncode, examined.stderr) == (0, "")
+    assert "pip install 'ipse[local]'" in examined.stdout
+    assert "1 with 0 records" in examined.stdout
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "chat",
+        "generate Hello",
+        "replay FILE",
+        "fork show --fork ada",
+        "fork history --fork ada",
+        "base show",
+        "bench short",
+        "demo",
+    ],
+)
+def test_what_needs_the_model_says_what_to_install(words: str, home: Path, tmp_path: Path) -> None:
+    (tmp_path / "talk.json").write_text('[{"role": "user", "content": "Hello!"}]')
+    given = words.replace("FILE", str(tmp_path / "talk.json")).split()
+    done = ipse(*given, "--data", str(tmp_path / "new" if words == "demo" else home))
+    assert done.returncode == 1
+    error, hint = done.stderr.splitlines()
+    assert error.startswith("error: This needs ")
+    assert hint == "hint: Run: pip install 'ipse[local]'"
