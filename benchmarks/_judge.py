@@ -60,7 +60,7 @@ def mean_nats(loss_of: Losses, examples: Sequence[Example]) -> float:
 
 
 def fork_losses(base: Base, state: PersonalState | None) -> Losses:
-    return lambda examples: losses(base, examples, [state] * len(examples))
+    return lambda examples: losses(base, examples, [state] * len(examples)).tolist()
 
 
 def lora_losses(model: FrozenLlama, shape: LoraShape | None, flat: torch.Tensor | None, scale: float) -> Losses:

@@ -81,7 +81,7 @@ class PeftUser:
             base,
             LoraConfig(
                 r=choice.rank,
-                lora_alpha=settings.alpha,
+                lora_alpha=round(settings.scale * choice.rank),
                 lora_dropout=0.0,
                 target_modules=list(MODULES),
                 task_type="CAUSAL_LM",
@@ -103,7 +103,7 @@ class PeftUser:
     def step(self, example: Example) -> None:
         """One interaction."""
         self._optimiser.zero_grad()
-        self.loss(example).backward()  # type: ignore[no-untyped-call]
+        self.loss(example).backward()
         self._optimiser.step()
 
     def numbers(self) -> torch.Tensor:

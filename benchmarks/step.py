@@ -30,6 +30,7 @@ from ipse.model.base import Base, load_base
 from ipse.model.basis import Basis, LinearBasis
 from ipse.model.chat import ChatTokenizer, Turn
 from ipse.model.gradient import Example, gradients, losses
+from ipse.model.layout import Kind
 from ipse.model.state import PersonalState, apply, zero_state
 from ipse.model.weights import expected_shapes
 
@@ -60,7 +61,7 @@ _LARGE = {
 def interaction(tokenizer: ChatTokenizer, number: int) -> tuple[Turn, ...]:
     """Turns that make one example of 64 tokens; different words for each number."""
     words: list[str] = []
-    turns = _OPENING
+    turns: tuple[Turn, ...] = _OPENING
     for count in range(TOKENS):
         words.append(_WORDS[(7 * number + count) % len(_WORDS)])
         longer = (*_OPENING, Turn("user", " ".join(words)))
@@ -184,7 +185,7 @@ def _large_base(like: Base, folder: Path) -> Base:
     for layer in range(_LARGE["num_hidden_layers"]):
         for name, (d_out, d_in) in width.items():
             u, v = rng.normal(size=(d_out, rank)) / d_out**0.5, rng.normal(size=(rank, d_in)) / d_in**0.5
-            kind = "attention" if name in ("qkv", "o") else "ffn"
+            kind: Kind = "attention" if name in ("qkv", "o") else "ffn"
             parts.append(LinearBasis.of(f"layers.{layer}.{name}", kind, u, v))
     Basis(kind="svd", rank=rank, linears=tuple(parts)).save(folder / "random.safetensors")
     return load_base(folder, basis=folder / "random.safetensors")

@@ -39,8 +39,8 @@ def home(tmp_path: Path) -> Iterator[Home]:
         yield opened
 
 
-def living(home: Home, owner: str = "ada", **how: bool) -> UserModelLifecycle:
-    return UserModelLifecycle(home, base(), owner, sampling=GREEDY, **how)
+def living(home: Home, owner: str = "ada") -> UserModelLifecycle:
+    return UserModelLifecycle(home, base(), owner, sampling=GREEDY)
 
 
 def talk(life: UserModelLifecycle, *texts: str) -> None:

@@ -29,10 +29,13 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--out", type=Path, required=True, help="where the run and, in final/, the model are written")
     p.add_argument("--minutes", type=float, default=60.0, help="training time, restarts not counted (default 60)")
     p.add_argument("--threads", type=int, default=2, help="CPU threads (default 2)")
-    p.add_argument("--rate", type=float, default=1.0, help="highest learning rate, as a part of the full one (default 1)")
+    p.add_argument(
+        "--rate", type=float, default=1.0, help="highest learning rate, as a part of the full one (default 1)"
+    )
     p.add_argument(
         "--blend", type=float, default=0.65, help="how far from --init to what training made of it (default 0.65)"
     )
+    p.add_argument("--history", default="", help="how the model was made, for its card")
     p.add_argument("--seed", type=int, default=0, help="order of the data (default 0)")
     return p
 
@@ -54,7 +57,7 @@ def main(arguments: list[str] | None = None) -> int:
     if run.place.step == 0:
         run.score(streams, None)
     run.train(streams)
-    publish(a.init, a.out, dialogues, words, streams, a.blend)
+    publish(a.init, a.out, dialogues, words, streams, a.blend, a.history)
     return 0
 
 

@@ -30,10 +30,7 @@ Plain `transformers` loads it; the chat template is inside. It chats, uses what 
 system turn, writes short messages and stories to simple patterns, and says that it does not know when asked about the
 world.
 
-Made with `python -m tools.base`: the project's first base (27.6 million tokens) was trained on {tokens:.1f} million tokens
-more on a CPU, and its weights were then moved {blend:.0%} of the way to the result, which keeps more of the real sources
-than the result itself. `tools/base/corpus.py` and `tools/base/own.py` hold the mixture of the last 3.4 million tokens; the
-5.5 million before had earlier versions of the generators and fewer own dialogues.
+Made with `python -m tools.base`: {history}
 
 ## Data and licences
 
@@ -167,8 +164,9 @@ def publish(
     words: Vocabulary,
     streams: Mapping[str, Ids],
     blend: float,
+    history: str = "",
 ) -> Path:
-    """Write ``final/``, measured against the model the run started from."""
+    """Write ``final/``, measured against the model it started from; ``history`` tells in the card how it was made."""
     final = out / "final"
     fresh = out / "final.new"
     tokens = json.loads((out / "run" / "state" / "place.json").read_text())["step"] * Plan().batch_tokens
@@ -198,8 +196,7 @@ def publish(
         hidden=shape.hidden,
         vocabulary=shape.vocabulary,
         context=shape.context,
-        tokens=tokens / 1e6,
-        blend=blend,
+        history=history or f"{tokens / 1e6:.1f} million tokens, {blend:.0%} of the way from the model it began with.",
         losses="\n".join(rows),
         before_perplexity=torch.tensor(pooled(before.losses)).exp().item(),
         after_perplexity=torch.tensor(pooled(after.losses)).exp().item(),

@@ -28,6 +28,7 @@ import numpy as np
 from ipse.errors import DuplicateOperation, HeightConflict, InputError, StoreBusy
 from ipse.forks.fork import ModelFork
 from ipse.forks.home import Home, OpenFork, now_ms
+from ipse.forks.message import clean_message
 from ipse.forks.recall import HistoryEntry, Recall
 from ipse.learning.explain import Why, explain
 from ipse.learning.general import general_examples
@@ -188,7 +189,7 @@ class UserModelLifecycle:
             InputError: an empty message, or one with control characters.
             MessageTooLong: it does not fit the window; nothing was changed.
         """
-        message = _clean(given.text)
+        message = clean_message(given.text)
         self.learn_pending()
         sampling = sampling or self.sampling
         turns = self._context(message, given.system, sampling)
@@ -232,7 +233,7 @@ class UserModelLifecycle:
         self.learn_pending()
         if op_id is not None and self._open.has(op_id):
             return None
-        message = _clean(turns[-1].text)
+        message = clean_message(turns[-1].text)
         try:
             return self._record_interaction(_Pending(op_id or new_op_id(), tuple(turns[:-1]), message, reply, 0.0))
         except DuplicateOperation:
@@ -242,7 +243,7 @@ class UserModelLifecycle:
 
     def edit(self, text: str, *, op_id: bytes | None = None) -> LearningReport:
         """The reply should have been this. The correction is learned in several inner steps, under a guard."""
-        better = _clean(text)
+        better = clean_message(text)
         position, entry = self._target(op_id)
         context = [*self._recall.turns_before(position, CONTEXT_EXCHANGES), Turn("user", entry.input_text)]
         example = edited(self.base.tokenizer, context, better)
@@ -279,9 +280,9 @@ class UserModelLifecycle:
         self.learn_pending()
         for attempt in range(ATTEMPTS):
             target = self._recall.undoable(seq, self._open.folded.undone)
-            blank = self._blank(RecordKind.UNDO, new_op_id())
+            blank = replace(self._blank(RecordKind.UNDO, new_op_id()), target_op_id=target.op_id)
             try:
-                record = self._open.append(lambda r: replace(r, target_op_id=target.op_id), blank=blank)
+                record = self._open.append(lambda placed: placed, blank=blank)
             except (HeightConflict, StoreBusy):
                 if attempt == ATTEMPTS - 1:
                     raise
@@ -430,11 +431,10 @@ class UserModelLifecycle:
         return self._recall.interaction(op_id)
 
     def _rehearsal(self, position: int) -> list[Example]:
-        examples = []
-        for exchange in self._recall.exchanges_before(position, REHEARSED):
-            if exchange.reply:
-                examples.append(own_words(self.base.tokenizer, [Turn("user", exchange.message)]))
-        return examples
+        return [
+            own_words(self.base.tokenizer, [Turn("user", exchange.message)])
+            for exchange in self._recall.exchanges_before(position, REHEARSED)
+        ]
 
     def _general_set(self) -> list[Example]:
         if self._general is None:
@@ -456,26 +456,6 @@ class UserModelLifecycle:
         """Somebody else appended: read what they did."""
         self._open.reload()
         self._recall.refresh()
-
-
-def _clean(text: str) -> str:
-    """The message without surrounding space.
-
-    Raises:
-        InputError: empty, not encodable, or with control characters other than line breaks and tabs.
-    """
-    stripped = text.strip()
-    if not stripped:
-        raise InputError("The message is empty.", "Say something.")
-    try:
-        stripped.encode()
-    except UnicodeEncodeError as error:
-        raise InputError("The message is not valid UTF-8.", "Send UTF-8 text.") from error
-    found = sorted({ord(c) for c in stripped if (ord(c) < 32 and c not in "\n\r\t") or ord(c) == 127})
-    if found:
-        names = ", ".join(f"U+{c:04X}" for c in found)
-        raise InputError(f"The message holds control characters ({names}).", "Remove them and send it again.")
-    return stripped
 
 
 def _count(example: Example) -> int:
