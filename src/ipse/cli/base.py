@@ -65,7 +65,7 @@ def show(settings: Settings) -> None:
 )
 @click.argument("users", type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Where to write the basis.")
-@click.option("--interactions", default=200, show_default=True, help="At most so many messages of each user.")
+@click.option("--interactions", default=100, show_default=True, help="At most so many messages of each user.")
 @model_options
 def fit_basis(settings: Settings, users: Path, out: Path, interactions: int) -> None:
     """Fit a population basis to a base, from the transcripts of many USERS.

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from ipse.model.base import Base
 
 ID_PREFIX = "f_"
+
+SMALL_HIDDEN_SIZE = 512
+"""Up to this width a base runs on one thread."""
 
 
 @contextmanager
@@ -38,7 +42,7 @@ def open_base(settings: Settings, screen: Screen) -> Base:
     from ipse.model.base import load_base
 
     with base_progress(screen) as progress:
-        return load_base(
+        base = load_base(
             settings.base,
             device=settings.device,
             dtype=settings.dtype,
@@ -46,6 +50,20 @@ def open_base(settings: Settings, screen: Screen) -> Base:
             basis=settings.basis,
             progress=progress,
         )
+    _spare_threads(base)
+    return base
+
+
+def _spare_threads(base: Base) -> None:
+    """One thread for a small base on a CPU, unless OMP_NUM_THREADS says otherwise.
+
+    Its products are too small to share: on two idle cores a second thread gains little, and where something else
+    runs, threads waiting for each other made a demo of 45 seconds take seven minutes.
+    """
+    if "OMP_NUM_THREADS" not in os.environ and base.config.hidden_size <= SMALL_HIDDEN_SIZE:
+        import torch
+
+        torch.set_num_threads(1)
 
 
 @contextmanager

@@ -73,12 +73,12 @@ class FitSettings:
             moved far along the first directions, so a step goes further along them. 0: orthonormal.
     """
 
-    interactions: int = 200
+    interactions: int = 100
     batch: int = 4
-    learning_rate: float = 0.3
+    learning_rate: float = 1.0
     min_interactions: int = 8
     balance: float = 0.0
-    embedding_scale: float = 1.0
+    embedding_scale: float = 0.5
     gate_scale: float = 0.05
 
 

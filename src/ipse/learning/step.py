@@ -47,17 +47,17 @@ class StepSettings:
         guard_weight: pull of the guard's gradient against the correction's.
     """
 
-    learning_rate: float = 0.6
+    learning_rate: float = 1.2
     decay_height: float = 20.0
     decay_power: float = 0.5
     bits: Bits = 1
     prior_clip_norm: float = 1.0
-    correction_rate: float = 0.6
-    correction_steps: int = 12
+    correction_rate: float = 1.0
+    correction_steps: int = 16
     correction_bits: Bits = 8
     done_nats: float = 0.05
     guard_nats: float = 0.08
-    guard_weight: float = 1.0
+    guard_weight: float = 3.0
 
     def rate(self, height: int) -> float:
         """Step length at a height."""
