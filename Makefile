@@ -14,13 +14,12 @@ PYTHON := $(BIN)/python
 # that was moved, or whose dependencies changed, sets itself up again; any other does not wait.
 STAMP := $(VENV)/.ready-$(shell pwd -P | cksum | cut -d' ' -f1)
 
-# The demo's and the tests' models are small: on a busy machine more threads make them several times slower, on a
-# quiet one hardly faster. The chat and the benchmarks take what there is (a base of yours may be large), but
-# threads that wait must not spin. OMP_NUM_THREADS and OMP_WAIT_POLICY set by you win.
+# The demo's and the tests' models are small: on a busy machine a second thread makes them several times slower, on
+# a quiet one a third faster. The chat decides by the size of its base, the benchmarks take what there is.
+# OMP_NUM_THREADS set by you wins.
 ifndef OMP_NUM_THREADS
 demo test test-all doctest check: export OMP_NUM_THREADS := 1
 endif
-export OMP_WAIT_POLICY ?= PASSIVE
 # A tokenizer that forks would only warn about it.
 export TOKENIZERS_PARALLELISM := false
 

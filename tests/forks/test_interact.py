@@ -208,6 +208,15 @@ def test_what_cannot_be_said_is_refused_and_changes_nothing(home: Home, text: st
     assert life.history() == []
 
 
+def test_a_turn_that_taught_nothing_can_be_forgotten_too(home: Home) -> None:
+    life = living(home)
+    life.learning = False
+    talk(life, "My secret word is Zorblax.")
+    assert life.undo(1) == 1
+    assert "Zorblax" not in str(living(home)._context("Hm?", "", GREEDY))
+    assert living(home).fork.fork_height == 0
+
+
 def test_another_key_opens_nothing(tmp_path: Path) -> None:
     with Home.open(tmp_path) as opened:
         talk(living(opened), SAID[0])

@@ -84,7 +84,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit code.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch loads: waiting threads sleep, not spin
     verbose = "-v" in given or "--verbose" in given
     _configure_logging(verbose=verbose)
     screen = Screen(as_json=False)

@@ -57,8 +57,8 @@ def open_base(settings: Settings, screen: Screen) -> Base:
 def _spare_threads(base: Base) -> None:
     """One thread for a small base on a CPU, unless OMP_NUM_THREADS says otherwise.
 
-    Its products are too small to share: on two idle cores a second thread gains little, and where something else
-    runs, threads waiting for each other made a demo of 45 seconds take seven minutes.
+    On two idle cores a second thread takes a third off a step; where something else runs, threads that wait for
+    each other made a demo of 45 seconds take seven minutes.
     """
     if "OMP_NUM_THREADS" not in os.environ and base.config.hidden_size <= SMALL_HIDDEN_SIZE:
         import torch

@@ -45,7 +45,7 @@ def learned_json(report: LearningReport) -> dict[str, Any]:
     return {
         "record": report.seq,
         "loss_before": report.loss_before,
-        "loss_after": report.loss_after,
+        "loss_after": report.loss_after or None,
         "change": report.change,
         "inner_steps": report.inner_steps,
         "gradient_ms": report.gradient_ms,
@@ -67,7 +67,9 @@ def history_table(entries: Sequence[HistoryEntry], width: int) -> Table:
     table.add_column("words", no_wrap=True)
     for entry in entries:
         learned = entry.change > 0
-        loss = f"{entry.loss_before:.2f} → {entry.loss_after:.2f}" if learned else ""
+        loss = f"{entry.loss_before:.2f}" if learned else ""
+        if learned and entry.loss_after:  # a replay does not measure it
+            loss += f" → {entry.loss_after:.2f}"
         change = f"{entry.change:.2f}" if learned else ""
         words = Text(first_line(_words(entry), room), style="strike dim" if entry.undone else "")
         table.add_row(

@@ -79,7 +79,7 @@ def step(at: Folded, record: Record, digest: bytes, find: Callable[[bytes], Reco
     sign, source, undone = 1, record, at.undone
     if record.kind == RecordKind.UNDO:
         source = find(record.target_op_id)
-        if source.op_id in undone or not source.update:
+        if source.op_id in undone or not (source.update or source.kind == RecordKind.INTERACTION):
             raise VerificationError(f"Record {record.seq} undoes record {source.seq}, which is not in the sum.")
         sign, undone = -1, undone | {source.op_id}
     moved = replace(at, head=ChainHead(record.seq, digest), undone=undone)

@@ -63,7 +63,8 @@ class OpenFork:
             raise BaseMismatch(
                 f"Fork {row.fork_id} belongs to base {row.base_id} ({row.base_name}), not to {layout.base_id} "
                 f"with this basis at rank {layout.rank}.",
-                f"Start with --base {row.base_name} and the --rank and basis that the fork was made with.",
+                f"It was made on {row.base_name}: start with that base (leave --base out if it is the shipped one), "
+                "and with the --rank and --basis of then.",
             )
         self.row = row
         self._store, self._key, self._layout = store, key, layout

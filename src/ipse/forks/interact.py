@@ -84,6 +84,7 @@ class LearningReport:
     """What one record taught, and what it took. Losses in nats per token, durations in milliseconds.
 
     Attributes:
+        loss_after: 0 when it was not measured: teaching a whole transcript spares the extra forward pass.
         change: l2 norm of the update, real units; 0 when nothing was learned.
         inner_steps: 1 for ordinary talk, more for a correction.
     """
@@ -213,17 +214,20 @@ class UserModelLifecycle:
         pending = self._pending
         if pending is None:
             return None
-        report = self._record_interaction(pending)
+        report = self._record_interaction(pending, measure=True)
         self._pending = None
         return report
 
-    def teach(self, turns: Sequence[Turn], *, reply: str = "", op_id: bytes | None = None) -> LearningReport | None:
+    def teach(
+        self, turns: Sequence[Turn], *, reply: str = "", op_id: bytes | None = None, measure: bool = False
+    ) -> LearningReport | None:
         """Learn from a conversation that took place elsewhere, without generating.
 
         Args:
             turns: ends with the user's turn to learn from; what stands before it is its context.
             reply: what followed, remembered as the reply.
             op_id: name of the operation; one that is recorded already is skipped.
+            measure: also measure the loss after the update.
 
         Returns:
             None when it was recorded before.
@@ -235,7 +239,8 @@ class UserModelLifecycle:
             return None
         message = clean_message(turns[-1].text)
         try:
-            return self._record_interaction(_Pending(op_id or new_op_id(), tuple(turns[:-1]), message, reply, 0.0))
+            pending = _Pending(op_id or new_op_id(), tuple(turns[:-1]), message, reply, 0.0)
+            return self._record_interaction(pending, measure=measure)
         except DuplicateOperation:
             return None
 
@@ -265,7 +270,9 @@ class UserModelLifecycle:
         turns = [*self._recall.turns_before(position, CONTEXT_EXCHANGES), *entry.exchange.turns]
         example = (liked if good else disliked)(self.base.tokenizer, turns)
         return self._record_feedback(
-            entry, lambda state: self._ordinary(example, state, prior=False), Feedback(rating=1 if good else -1)
+            entry,
+            lambda state: self._ordinary(example, state, prior=False, measure=True),
+            Feedback(rating=1 if good else -1),
         )
 
     def undo(self, seq: int | None = None) -> int:
@@ -326,19 +333,19 @@ class UserModelLifecycle:
         before = tuple(self._recall.turns_before(None, CONTEXT_EXCHANGES))
         self._pending = _Pending(op_id, before, message, reply.text, generate_ms)
 
-    def _record_interaction(self, pending: _Pending) -> LearningReport:
+    def _record_interaction(self, pending: _Pending, *, measure: bool) -> LearningReport:
         started = time.perf_counter()
         turns = [*pending.before[-2 * CONTEXT_EXCHANGES :], Turn("user", pending.message)]
         example = own_words(self.base.tokenizer, turns)
         learns = self.learning
 
-        def make(record: Record, lesson: _Lesson) -> Record:
-            return replace(record, input_text=pending.message, output_text=pending.reply)
+        def lesson(state: PersonalState) -> _Lesson:
+            return self._ordinary(example, state, prior=True, measure=measure) if learns else _NOTHING
 
         return self._record(
             self._blank(RecordKind.INTERACTION, pending.op_id),
-            (lambda state: self._ordinary(example, state, prior=True)) if learns else (lambda _: _NOTHING),
-            make,
+            lesson,
+            lambda record, _: replace(record, input_text=pending.message, output_text=pending.reply),
             started,
             pending.generate_ms,
         )
@@ -407,7 +414,7 @@ class UserModelLifecycle:
             )
         raise AssertionError("unreachable: the last attempt raises")
 
-    def _ordinary(self, example: Example, state: PersonalState, *, prior: bool) -> _Lesson:
+    def _ordinary(self, example: Example, state: PersonalState, *, prior: bool, measure: bool) -> _Lesson:
         """One step on one example; with the prior's gradient at public weights in the same batch."""
         started = time.perf_counter()
         states: list[PersonalState | None] = [state, None] if prior else [state]
@@ -418,7 +425,7 @@ class UserModelLifecycle:
         public = prior_update(gradient[1], self.base.layout, self.settings) if prior else None
         after = apply(state, update.values)
         gradient_ms, update_ms = (between - started) * 1e3, _since(between)
-        loss_after = float(losses(self.base, [example], [after])[0])
+        loss_after = float(losses(self.base, [example], [after])[0]) if measure else 0.0
         if not np.isfinite(loss[0]) or update.norm == 0.0:
             return replace(_NOTHING, loss_before=float(np.nan_to_num(loss[0])), gradient_ms=gradient_ms)
         return _Lesson(update, public, float(loss[0]), loss_after, 1, gradient_ms, update_ms, _count(example))

@@ -86,8 +86,10 @@ class Recall:
     def undoable(self, seq: int | None, undone: frozenset[bytes]) -> Record:
         """The record whose update is to be taken out.
 
+        An interaction that taught nothing (learning was off) may be named too: undone, it is no longer remembered.
+
         Raises:
-            InputError: there is no such record, or it has no update in the sum.
+            InputError: there is no such record, or nothing of it is in the sum or in memory.
         """
         if seq is None:
             for entry in reversed(self._all()):
@@ -97,7 +99,7 @@ class Recall:
         record = self._opened.at(seq)
         if record.op_id in undone:
             raise InputError(f"Record {seq} was undone before.", "See `ipse fork history`.")
-        if not record.update:
+        if not record.update and record.kind != RecordKind.INTERACTION:
             raise InputError(f"Record {seq} taught nothing, so there is nothing to undo.", "See `ipse fork history`.")
         return record
 

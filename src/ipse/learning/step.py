@@ -41,6 +41,8 @@ class StepSettings:
         prior_clip_norm: l2 bound of what one interaction adds to the prior.
         correction_rate: length of one inner step of a correction.
         correction_steps: at most so many inner steps.
+        correction_output_scale: the output embedding's step scale is this much larger in a correction. It is what
+            can hold a word that the basis never saw; for ordinary talk so long a step would be noise.
         correction_bits: of a correction's codes: precise, because it has to hit one answer.
         done_nats: a correction stops when its loss per token falls below this.
         guard_nats: a correction may raise the loss on the guard examples by at most this, per token.
@@ -52,8 +54,9 @@ class StepSettings:
     decay_power: float = 0.5
     bits: Bits = 1
     prior_clip_norm: float = 1.0
-    correction_rate: float = 1.0
-    correction_steps: int = 16
+    correction_rate: float = 0.5
+    correction_steps: int = 24
+    correction_output_scale: float = 3.0
     correction_bits: Bits = 8
     done_nats: float = 0.05
     guard_nats: float = 0.08
@@ -143,6 +146,7 @@ def correction(
     """
     layout = state.layout
     scale = layout.step_scale.astype(np.float64)
+    scale[layout["output"].slice] *= settings.correction_output_scale
     rows = [target, *guard]
     start = state.values().astype(np.float64)
     at = start.copy()
@@ -159,7 +163,7 @@ def correction(
             best = (at - start, float(loss[0]), step, guard_loss)
         if loss[0] < settings.done_nats or step == settings.correction_steps:
             break
-        direction = normalise(gradient[0] * layout.step_scale).astype(np.float64)
+        direction = normalise((gradient[0] * scale).astype(np.float32)).astype(np.float64)
         if guard:
             hurt = (loss[1:] > ceiling).astype(np.float64)
             back = (gradient[1:].astype(np.float64) * hurt[:, None]).mean(0) * scale

@@ -22,11 +22,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ipse.model.layout import Segment, StateLayout
+from ipse.model.frozen_ops import adapted_linear, rms_norm
+from ipse.model.layout import StateLayout
 from ipse.model.runner import Cache
 
 if TYPE_CHECKING:
     from ipse.model.basis import Basis
+
+Parts = Mapping[str, Tensor]
+"""Segment name -> (B, *shape): the personal numbers of each row, cut up once so that one backward joins them."""
 
 FAMILIES = frozenset({"llama", "mistral", "qwen2", "qwen3"})
 
@@ -42,18 +46,15 @@ class _Linear:
     u_t: Tensor
     """(r, d_out): s U, transposed."""
     d_out: int
-    segment: Segment
+    name: str
+    """Of its segment."""
 
-    def __call__(self, x: Tensor, personal: Tensor | None) -> Tensor:
+    def __call__(self, x: Tensor, personal: Parts | None) -> Tensor:
         """(B, T, d_in) -> (B, T, d_out)"""
         if personal is None:
             return F.linear(x, self.weight[: self.d_out], self.bias)
-        batch, length, _ = x.shape
-        both = F.linear(x, self.weight)
-        rank = self.u_t.shape[0]
-        r_t = personal[:, self.segment.slice].view(batch, rank, rank).transpose(1, 2).to(x.dtype)
-        z = torch.bmm(both[..., self.d_out :], r_t).view(-1, rank)
-        y = torch.addmm(both.view(batch * length, -1)[:, : self.d_out], z, self.u_t).view(batch, length, self.d_out)
+        r = personal[self.name].to(x.dtype)
+        y = adapted_linear(x, r, self.weight, self.u_t, self.d_out)
         return y if self.bias is None else y + self.bias
 
 
@@ -143,7 +144,7 @@ class LeanRunner:
             bias = stack(*(f"{m}.bias" for m in full)) if f"{full[0]}.bias" in weights else None
             v = torch.from_numpy(part.v.copy()).to(weight)
             u = torch.from_numpy(part.u * basis.scale).to(weight)
-            return _Linear(torch.cat([weight, v]).contiguous(), bias, u.T.contiguous(), len(weight), layout[name])
+            return _Linear(torch.cat([weight, v]).contiguous(), bias, u.T.contiguous(), len(weight), name)
 
         self._layers: list[_Layer] = []
         for i in range(int(config["num_hidden_layers"])):
@@ -198,8 +199,9 @@ class LeanRunner:
     def select(self, tokens: Tensor, personal: Tensor | None, rows: Tensor, cols: Tensor) -> Tensor:
         length = tokens.shape[1]
         step = _Step(self._cos[None, None, :length], self._sin[None, None, :length], None, 0, None, length)
-        hidden = self._body(tokens, personal, step, None)
-        return self._logits(hidden[rows, cols], personal, rows)
+        parts = self._parts(personal)
+        hidden = self._body(tokens, parts, step, None)
+        return self._logits(hidden[rows, cols], parts, rows)
 
     def new_cache(self, batch: int, capacity: int) -> LeanCache:
         return LeanCache(len(self._layers), batch, self._kv_heads, capacity, self._width, self._embed)
@@ -224,43 +226,51 @@ class LeanRunner:
             seen = torch.arange(stop, device=self._device)[None, None] <= at[:, :, None]  # (B, T, S)
             mask = torch.zeros(seen.shape, dtype=self._dtype, device=self._device)
             mask = mask.masked_fill_(~seen, float("-inf"))[:, None, None]
-        hidden = self._body(tokens, personal, _Step(cos, sin, mask, start, positions, stop), cache)
+        parts = self._parts(personal)
+        hidden = self._body(tokens, parts, _Step(cos, sin, mask, start, positions, stop), cache)
         last = hidden[torch.arange(batch, device=self._device), lengths - 1]
         if batch > 1 and chunk > 1:
             cache.even = cache.even and bool((lengths == chunk).all())
         cache.lengths = cache.lengths + lengths
         cache.longest = int(cache.lengths.max()) if chunk > 1 else stop
-        return self._logits(last, personal, None)
+        return self._logits(last, parts, None)
 
     # -- inside -----------------------------------------------------------------------------------
 
-    def _body(self, tokens: Tensor, personal: Tensor | None, step: _Step, cache: LeanCache | None) -> Tensor:
+    def _parts(self, personal: Tensor | None) -> Parts | None:
+        """(B, d) cut into its segments."""
+        if personal is None:
+            return None
+        pieces = personal.split(list(self._layout.groups), dim=1)
+        return {s.name: p.view(-1, *s.shape) for s, p in zip(self._layout.segments, pieces, strict=True)}
+
+    def _body(self, tokens: Tensor, personal: Parts | None, step: _Step, cache: LeanCache | None) -> Tensor:
         """(B, T) -> final normed hidden state (B, T, h)."""
         x = F.embedding(tokens, self._embed)
-        gates = None
+        gates: list[tuple[Tensor, ...]] | None = None
         if personal is not None:
-            segment = self._layout["gates"]
-            gates = personal[:, segment.slice].exp().to(x.dtype).view(-1, *segment.shape, 1, 1)  # (B, L, 2, 1, 1)
+            opened = personal["gates"].exp().to(x.dtype)[..., None, None]  # (B, L, 2, 1, 1)
+            gates = [pair.unbind(1) for pair in opened.unbind(1)]
         for i, layer in enumerate(self._layers):
             out = layer.o(self._attention(x, layer, personal, step, cache, i), personal)
-            x = x + out if gates is None else torch.addcmul(x, out, gates[:, i, 0])
-            both = layer.gate_up(F.rms_norm(x, x.shape[-1:], layer.norm_ffn, self._eps), personal)
+            x = x + out if gates is None else torch.addcmul(x, out, gates[i][0])
+            both = layer.gate_up(rms_norm(x, layer.norm_ffn, self._eps), personal)
             gate, up = both.chunk(2, dim=-1)
             out = layer.down(F.silu(gate) * up, personal)
-            x = x + out if gates is None else torch.addcmul(x, out, gates[:, i, 1])
-        return F.rms_norm(x, x.shape[-1:], self._norm, self._eps)
+            x = x + out if gates is None else torch.addcmul(x, out, gates[i][1])
+        return rms_norm(x, self._norm, self._eps)
 
     def _attention(
-        self, x: Tensor, layer: _Layer, personal: Tensor | None, step: _Step, cache: LeanCache | None, index: int
+        self, x: Tensor, layer: _Layer, personal: Parts | None, step: _Step, cache: LeanCache | None, index: int
     ) -> Tensor:
         batch, length, _ = x.shape
         heads, kv, width = self._heads, self._kv_heads, self._width
-        qkv = layer.qkv(F.rms_norm(x, x.shape[-1:], layer.norm_attention, self._eps), personal)
+        qkv = layer.qkv(rms_norm(x, layer.norm_attention, self._eps), personal)
         qkv = qkv.view(batch, length, heads + 2 * kv, width)
         if layer.norm_q is not None and layer.norm_k is not None:
             q, k, v = qkv.split([heads, kv, kv], dim=2)
-            q = F.rms_norm(q, (width,), layer.norm_q, self._eps)
-            k = F.rms_norm(k, (width,), layer.norm_k, self._eps)
+            q = rms_norm(q, layer.norm_q, self._eps)
+            k = rms_norm(k, layer.norm_k, self._eps)
             qk, v = torch.cat([q, k], dim=2).transpose(1, 2), v.transpose(1, 2)
         else:
             qk, v = qkv.transpose(1, 2).split([heads + kv, kv], dim=1)
@@ -280,10 +290,10 @@ class LeanRunner:
             out = (torch.softmax(scores, dim=-1) @ v).view(batch, heads, length, width)
         return out.transpose(1, 2).reshape(batch, length, heads * width)
 
-    def _logits(self, hidden: Tensor, personal: Tensor | None, rows: Tensor | None) -> Tensor:
+    def _logits(self, hidden: Tensor, personal: Parts | None, rows: Tensor | None) -> Tensor:
         """(N, h) -> (N, vocabulary) float32; the output embedding of each row's owner is added first."""
         if personal is not None:
-            own = personal[:, self._layout["output"].slice].to(hidden.dtype)
+            own = personal["output"].to(hidden.dtype)
             hidden = hidden + (own if rows is None else own[rows])
         return F.linear(hidden, self._head).float()
 
