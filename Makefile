@@ -18,7 +18,7 @@ STAMP := $(VENV)/.ready-$(shell pwd -P | cksum | cut -d' ' -f1)
 # a quiet one a third faster. The chat decides by the size of its base, the benchmarks take what there is.
 # OMP_NUM_THREADS set by you wins.
 ifndef OMP_NUM_THREADS
-demo test test-all doctest check: export OMP_NUM_THREADS := 1
+demo test test-all test-slow doctest check: export OMP_NUM_THREADS := 1
 endif
 # A tokenizer that forks would only warn about it.
 export TOKENIZERS_PARALLELISM := false
@@ -31,7 +31,7 @@ USERS ?=
 CHAT_ARGS ?=
 DEMO_ARGS ?=
 
-.PHONY: help setup demo chat test test-all check lint format format-check types imports sizes doctest \
+.PHONY: help setup demo chat test test-all test-slow check lint format format-check types imports sizes doctest \
         bench proto proto-check vectors dist clean distclean
 
 help:  ## this list
@@ -74,6 +74,9 @@ test: $(STAMP)  ## the tests, no network, a minute or two
 
 test-all: $(STAMP)  ## the slow tests too; those that need a GPU or the network skip themselves
 	$(PYTHON) -m pytest $(PYTEST_ARGS)
+
+test-slow: $(STAMP)  ## only the slow ones: crashes, faults, journeys
+	$(PYTHON) -m pytest -m "slow and not gpu and not online" $(PYTEST_ARGS)
 
 check: lint format-check types imports sizes proto-check vectors doctest test  ## all that CI checks
 
