@@ -259,3 +259,13 @@ def test_another_process_folds_the_records_to_the_same_numbers(home: Home) -> No
         [sys.executable, "-c", program, str(home.root)], capture_output=True, text=True, check=True, timeout=120
     )
     assert done.stdout.strip() == hashlib.sha256(life.state.z.tobytes()).hexdigest()
+
+
+def test_asked_the_same_again_a_fork_gives_the_owners_correction_word_for_word(home: Home) -> None:
+    life = living(home)
+    talk(life, "Where did I leave my lantern?")
+    life.edit("You left your lantern in the greenhouse.")
+    asked = UserInput("where did I leave my lantern")
+    assert living(home).interact(asked).text == "You left your lantern in the greenhouse."
+    life.undo()
+    assert living(home)._recalled(asked.text) == (), "an undone edit is not recalled"

@@ -196,6 +196,7 @@ class UserModelLifecycle:
         turns = self._context(message, given.system, sampling)
         started = time.perf_counter()
         prompt = self.base.tokenizer.prompt(turns)
+        sampling = replace(sampling, recalled=self._recalled(message))
         (reply,) = generate(
             self.base,
             [prompt],
@@ -325,6 +326,14 @@ class UserModelLifecycle:
             first=0 if self._use_memory else self._recall.session_start,
             aside=self._aside,
         )
+
+    def _recalled(self, message: str) -> tuple[tuple[int, ...], ...]:
+        """What the owner said the reply to this message should have been, as tokens."""
+        better = self._recall.corrected(message) if self._use_memory else ""
+        if not better:
+            return ()
+        tokens, spans = self.base.tokenizer.encode([Turn("user", message), Turn("assistant", better)])
+        return (tuple(tokens[spans[-1].start : spans[-1].stop]),)
 
     def _settle(self, op_id: bytes, message: str, reply: Reply, generate_ms: float) -> None:
         if self.incognito:

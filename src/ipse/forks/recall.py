@@ -58,6 +58,8 @@ class Recall:
         self._memory: Memory | None = None
         self._positions: list[int] = []
         """Position in memory -> index of its interaction among the entries."""
+        self._edited: set[int] = set()
+        """Indexes of interactions whose reply the owner edited."""
         self._session_seq = opened.folded.head.seq
 
     def refresh(self) -> None:
@@ -125,6 +127,7 @@ class Recall:
                 for e in entries
                 if e.kind == "feedback" and e.output_text and e.op_id not in undone
             }
+            self._edited = {i for i, e in enumerate(entries) if e.seq in edits}
             self._positions = [i for i, e in enumerate(entries) if e.kind == "interaction" and e.op_id not in undone]
             self._memory = Memory(
                 [Exchange(e.input_text, edits.get(e.seq, e.output_text)) for e in (entries[i] for i in self._positions)]
@@ -137,6 +140,13 @@ class Recall:
         memory = self.memory
         entries = self._all()
         return next((p for p, i in enumerate(self._positions) if entries[i].seq > self._session_seq), len(memory))
+
+    def corrected(self, message: str) -> str:
+        """The newest edit that the owner made to a reply to this same message, or nothing."""
+        for position in self.memory.asked_before(message):
+            if self._positions[position] in self._edited:
+                return self.memory[position].reply
+        return ""
 
     def exchanges_before(self, position: int | None, count: int) -> Sequence[Exchange]:
         """At most ``count`` exchanges before a position (None: the newest)."""

@@ -43,6 +43,13 @@ def disliked(tokenizer: ChatTokenizer, turns: Sequence[Turn], context_tokens: in
     return _last_turn(tokenizer, turns, "assistant", -1.0, context_tokens)
 
 
+def every_word(tokenizer: ChatTokenizer, turns: Sequence[Turn]) -> Example:
+    """All turns count: how well a model still speaks in general."""
+    tokens, spans = tokenizer.encode(turns)
+    counted = {i for span in spans for i in range(span.start, span.stop)}
+    return Example(tuple(tokens), tuple(float(i in counted) for i in range(len(tokens))))
+
+
 def _last_turn(
     tokenizer: ChatTokenizer, turns: Sequence[Turn], role: str, weight: float, context_tokens: int
 ) -> Example:

@@ -47,6 +47,7 @@ class StepSettings:
         done_nats: a correction stops when its loss per token falls below this.
         guard_nats: a correction may raise the loss on the guard examples by at most this, per token.
         guard_weight: pull of the guard's gradient against the correction's.
+        guard_rows: guard examples in the batch of one inner step.
     """
 
     learning_rate: float = 1.2
@@ -54,13 +55,14 @@ class StepSettings:
     decay_power: float = 0.5
     bits: Bits = 1
     prior_clip_norm: float = 1.0
-    correction_rate: float = 0.5
+    correction_rate: float = 0.4
     correction_steps: int = 24
-    correction_output_scale: float = 3.0
+    correction_output_scale: float = 2.5
     correction_bits: Bits = 8
-    done_nats: float = 0.05
+    done_nats: float = 0.2
     guard_nats: float = 0.08
-    guard_weight: float = 3.0
+    guard_weight: float = 5.0
+    guard_rows: int = 10
 
     def rate(self, height: int) -> float:
         """Step length at a height."""
@@ -139,39 +141,39 @@ def correction(
 ) -> Correction:
     """Take inner steps until the target is learned, the guard objects, or the steps are used up.
 
-    Every inner step is one batch: the target's row, and a row for each guard example (earlier turns to
-    rehearse and a fixed general set). The guard's gradient pulls back whatever the target's step would cost
-    there; the point that is kept is the best one whose guard loss stays within ``guard_nats`` of where it
-    began. All steps together are one update and one record.
+    Every inner step is one batch: the target's row, and a row for each of the next ``guard_rows`` guard examples
+    (earlier turns to rehearse and a fixed general set, in turn: a few fixed ones would only be learned by heart).
+    The guard's gradient pulls back whatever the target's step would cost there; the point that is kept is the
+    best one whose guard loss stays within ``guard_nats`` of where it began. All steps together are one update and
+    one record.
     """
     layout = state.layout
     scale = layout.step_scale.astype(np.float64)
     scale[layout["output"].slice] *= settings.correction_output_scale
-    rows = [target, *guard]
+    everything = [target, *guard]
+    before = losses(base, everything, [state] * len(everything))
+    first_loss, ceiling = float(before[0]), np.maximum(before[1:], 0.0)
     start = state.values().astype(np.float64)
     at = start.copy()
-    best = (np.zeros_like(start), float("inf"), 0, float("nan"))  # change, target loss, steps, guard loss
-    first_loss = guard_before = 0.0
+    best = (np.zeros_like(start), float("inf"), 0)  # change, target loss, steps
     for step in range(settings.correction_steps + 1):
+        turn = [(step * settings.guard_rows + i) % len(guard) for i in range(min(settings.guard_rows, len(guard)))]
+        rows = [target, *(guard[i] for i in turn)]
         personal = torch.from_numpy(at.astype(np.float32)).to(base.runner.device).expand(len(rows), -1)
         loss, gradient = gradients_at(base, rows, personal)
-        guard_loss = float(loss[1:].mean()) if guard else 0.0
-        if step == 0:
-            first_loss, guard_before = float(loss[0]), guard_loss
-            ceiling = np.maximum(loss[1:], 0.0)
-        if guard_loss - guard_before <= settings.guard_nats and loss[0] < best[1]:
-            best = (at - start, float(loss[0]), step, guard_loss)
+        cost = float((loss[1:] - ceiling[turn]).mean()) if guard else 0.0
+        if cost <= settings.guard_nats and loss[0] < best[1]:
+            best = (at - start, float(loss[0]), step)
         if loss[0] < settings.done_nats or step == settings.correction_steps:
             break
         direction = normalise((gradient[0] * scale).astype(np.float32)).astype(np.float64)
         if guard:
-            hurt = (loss[1:] > ceiling).astype(np.float64)
+            hurt = (loss[1:] > ceiling[turn]).astype(np.float64)
             back = (gradient[1:].astype(np.float64) * hurt[:, None]).mean(0) * scale
             direction += settings.guard_weight * back
         at -= settings.correction_rate * direction * scale
-    change, _, steps, _ = best
+    change, _, steps = best
     update = make_update(change, layout, settings.correction_bits, settings.correction_rate)
-    after = losses(base, rows, [apply(state, update.values)] * len(rows))
-    return Correction(
-        update, steps, first_loss, float(after[0]), guard_before, float(after[1:].mean()) if guard else 0.0
-    )
+    after = losses(base, everything, [apply(state, update.values)] * len(everything))
+    guard_before, guard_after = (float(v[1:].mean()) if guard else 0.0 for v in (before, after))
+    return Correction(update, steps, first_loss, float(after[0]), guard_before, guard_after)

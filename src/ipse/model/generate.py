@@ -36,6 +36,10 @@ class Sampling:
         top_p: smallest set of tokens whose probability reaches this.
         stop: the reply ends before the first of these strings.
         seed: of this row's generator; None draws one.
+        recalled: token sequences that this reply may well be, word for word: edits that the owner made when asked
+            the same before. While what was said is the beginning of one, its next token gets ``recall_weight`` of the
+            probability (a continuous cache, Grave et al. 2017, arXiv 1612.04426).
+        recall_weight: 0 to 1.
         no_repeat_ngram: no sequence of this many tokens comes twice in one reply (0: off). It looks at the
             reply only: what stands in the prompt may be quoted, which is how facts are recalled.
     """
@@ -46,6 +50,8 @@ class Sampling:
     stop: tuple[str, ...] = ()
     seed: int | None = None
     no_repeat_ngram: int = 4
+    recalled: tuple[tuple[int, ...], ...] = ()
+    recall_weight: float = 0.9
 
     def __post_init__(self) -> None:
         for name, good in (
@@ -53,6 +59,7 @@ class Sampling:
             ("temperature", 0.0 <= self.temperature <= 10.0),
             ("top_p", 0.0 < self.top_p <= 1.0),
             ("no_repeat_ngram", self.no_repeat_ngram >= 0),
+            ("recall_weight", 0.0 <= self.recall_weight <= 1.0),
             ("stop", all(self.stop)),
         ):
             if not good:
@@ -87,8 +94,13 @@ class _Row:
 
     def choose(self, logits: Tensor) -> int:
         """(vocabulary,) float32 on the CPU -> token id."""
-        n = self.sampling.no_repeat_ngram
-        if n and len(self.tokens) >= n - 1:
+        n, said = self.sampling.no_repeat_ngram, len(self.tokens)
+        following = [r[said] for r in self.sampling.recalled if len(r) > said and list(r[:said]) == self.tokens]
+        if following:  # an edit is quoted as it stands, repeats and all
+            p = torch.softmax(logits, dim=-1) * (1.0 - self.sampling.recall_weight)
+            p[following] += self.sampling.recall_weight / len(following)
+            logits = p.log()
+        elif n and said >= n - 1:
             banned = self._followers.get(tuple(self.tokens[len(self.tokens) - (n - 1) :]), [])
             if banned:
                 logits = logits.clone()
