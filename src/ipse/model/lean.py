@@ -117,6 +117,7 @@ class LeanRunner:
         dtype: torch.dtype,
     ) -> None:
         self._device, self._dtype = device, dtype
+        self._kept: tuple[Tensor | None, Parts | None] | None = None
         self._layout = layout
         hidden = int(config["hidden_size"])
         self._heads = int(config["num_attention_heads"])
@@ -226,7 +227,10 @@ class LeanRunner:
             seen = torch.arange(stop, device=self._device)[None, None] <= at[:, :, None]  # (B, T, S)
             mask = torch.zeros(seen.shape, dtype=self._dtype, device=self._device)
             mask = mask.masked_fill_(~seen, float("-inf"))[:, None, None]
-        parts = self._parts(personal)
+        kept = self._kept  # a reply asks with the same tensor for every token: cut it up once
+        if kept is None or kept[0] is not personal:
+            self._kept = kept = (personal, self._parts(personal))
+        parts = kept[1]
         hidden = self._body(tokens, parts, _Step(cos, sin, mask, start, positions, stop), cache)
         last = hidden[torch.arange(batch, device=self._device), lengths - 1]
         if batch > 1 and chunk > 1:
