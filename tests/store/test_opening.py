@@ -107,7 +107,8 @@ def test_any_name_of_a_folder_will_do(tmp_path: Path, name: str) -> None:
     assert (tmp_path / name / "ipse.db").exists()
 
 
-def test_many_may_make_the_same_store_at_once(tmp_path: Path) -> None:
+@pytest.mark.parametrize("_round", range(8))
+def test_many_may_make_the_same_store_at_once(tmp_path: Path, _round: int) -> None:
     failures: list[Exception] = []
 
     def work() -> None:

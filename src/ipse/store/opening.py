@@ -79,7 +79,12 @@ def _make_file(path: Path) -> None:
 
 
 def _prepare(connection: sqlite3.Connection, path: Path, busy_seconds: float) -> None:
-    _identify(connection, path)
+    connection.execute("BEGIN")  # one view of the file: somebody may be making its tables between two reads
+    try:
+        _identify(connection, path)
+    finally:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
     for setting in _SETTINGS:
         connection.execute(setting)
     _use_write_ahead_log(connection, path, busy_seconds)
