@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from ipse.errors import InputError
 from ipse.forks.home import OpenFork
-from ipse.learning.memory import Exchange, Memory
+from ipse.learning.memory import Exchange, Memory, same_message
 from ipse.ledger.record import Record, RecordKind
 from ipse.model.chat import Turn
 
@@ -58,8 +58,8 @@ class Recall:
         self._memory: Memory | None = None
         self._positions: list[int] = []
         """Position in memory -> index of its interaction among the entries."""
-        self._edited: set[int] = set()
-        """Indexes of interactions whose reply the owner edited."""
+        self._edited: list[int] = []
+        """Positions in memory whose reply the owner edited, ascending."""
         self._session_seq = opened.folded.head.seq
 
     def refresh(self) -> None:
@@ -127,8 +127,8 @@ class Recall:
                 for e in entries
                 if e.kind == "feedback" and e.output_text and e.op_id not in undone
             }
-            self._edited = {i for i, e in enumerate(entries) if e.seq in edits}
             self._positions = [i for i, e in enumerate(entries) if e.kind == "interaction" and e.op_id not in undone]
+            self._edited = [p for p, i in enumerate(self._positions) if entries[i].seq in edits]
             self._memory = Memory(
                 [Exchange(e.input_text, edits.get(e.seq, e.output_text)) for e in (entries[i] for i in self._positions)]
             )
@@ -143,9 +143,10 @@ class Recall:
 
     def corrected(self, message: str) -> str:
         """The newest edit that the owner made to a reply to this same message, or nothing."""
-        for position in self.memory.asked_before(message):
-            if self._positions[position] in self._edited:
-                return self.memory[position].reply
+        memory = self.memory
+        for position in reversed(self._edited):  # few, however long the history is
+            if same_message(memory[position].message, message):
+                return memory[position].reply
         return ""
 
     def exchanges_before(self, position: int | None, count: int) -> Sequence[Exchange]:

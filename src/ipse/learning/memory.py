@@ -80,13 +80,6 @@ class Memory:
         hits = [int(i) for i, score in zip(found[0], scores[0], strict=True) if score > 0 and int(i) < before]
         return sorted(hits[:count])
 
-    def asked_before(self, message: str, *, before: int | None = None) -> list[int]:
-        """Positions of exchanges with the same message, but for case and punctuation, newest first."""
-        wanted = _WORD.findall(message.lower())
-        stop = len(self) if before is None else before
-        same = [i for i in range(stop) if _WORD.findall(self._exchanges[i].message.lower()) == wanted]
-        return same[::-1] if wanted else []
-
     def context(
         self,
         message: str,
@@ -147,3 +140,9 @@ class Memory:
 
 def _words(text: str) -> list[str]:
     return [w for w in _WORD.findall(text.lower()) if w not in _COMMON]
+
+
+def same_message(one: str, other: str) -> bool:
+    """Whether two messages are the same but for case and punctuation."""
+    words = _WORD.findall(one.lower())
+    return bool(words) and words == _WORD.findall(other.lower())
