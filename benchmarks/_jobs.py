@@ -22,12 +22,12 @@ import torch
 from _contexts import with_memory
 from _edits import correct
 from _folds import Group, prepare, read_module
+from _frozen_llama import FrozenLlama, freeze_llama
 from _judge import Curve, Task, judge_base, judge_forks, judge_loras
 from _users import Dialogue, JudgedUser, examples, read_users, spread
 from facts import invent
 from lora import Choice, lora_settings
 
-from ipse.learning.frozen import FrozenLlama, freeze_llama
 from ipse.learning.general import general_examples
 from ipse.learning.step import StepSettings
 from ipse.model.base import Base, load_base

@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+from _frozen_llama import FrozenLlama
+from _lora_users import LoraSettings, LoraShape, adapt_users, example_losses
 from _users import JudgedUser
 
-from ipse.learning.deltas import LoraSettings, LoraShape, adapt_users, example_losses
-from ipse.learning.frozen import FrozenLlama
 from ipse.learning.step import StepSettings, ordinary_update
 from ipse.model.base import Base
 from ipse.model.gradient import Example, gradients, losses

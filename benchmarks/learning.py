@@ -31,15 +31,15 @@ from typing import Any
 
 import torch
 from _folds import Group, deal
+from _frozen_llama import freeze_llama
 from _gains import AIMS, figures_of, rows_of
 from _jobs import Job, Place, run, run_edits
 from _judge import Curve
+from _lora_users import LoraShape
 from _report import machine, parser, report, tell
 from _users import MARKS, JudgedUser, read_users, spread
 from lora import GRID, Choice, Optimiser, choices
 
-from ipse.learning.deltas import LoraShape
-from ipse.learning.frozen import freeze_llama
 from ipse.model.base import Base, load_base
 
 METHODS = ("population", "svd", "lora4", "lora8", "memory", "population+memory", "edits", "strangers")

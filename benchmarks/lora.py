@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The peer: a LoRA of PEFT's for every user, on all seven projections, at its best settings.
 
-``ipse.learning.deltas`` teaches many users' LoRAs in one batch; that it is PEFT with torch's AdamW, step by
+``_lora_users`` teaches many users' LoRAs in one batch; that it is PEFT with torch's AdamW, step by
 step, is what `tests/benchmarks/test_lora_peer.py` shows. Here the peer's settings are chosen, in its favour:
 the best of four learning rates for each of two optimisers (AdamW, and the normalised step that forks take),
 by the gain of judged users on their held-out words. With ``--peft`` a few users are taught by PEFT itself.
@@ -19,11 +19,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from _frozen_llama import freeze_llama
+from _lora_users import LoraSettings, LoraShape
 from _report import machine, parser, report, tell
 from _users import MARKS, JudgedUser, read_users
 
-from ipse.learning.deltas import LoraSettings, LoraShape
-from ipse.learning.frozen import freeze_llama
 from ipse.model.base import load_base
 from ipse.model.gradient import Example
 

@@ -3,25 +3,20 @@
 
 from __future__ import annotations
 
-import importlib
 import random
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from _frozen_llama import FrozenLlama, freeze_llama
+from _lora_users import LoraSettings, LoraShape, adapt_users, example_losses
+from lora import Choice, PeftUser, lora_settings
 
-from ipse.learning.deltas import LoraSettings, LoraShape, adapt_users, example_losses
-from ipse.learning.frozen import FrozenLlama, freeze_llama
 from ipse.model.base import Base, load_base
 from ipse.model.gradient import Example
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
-lora: Any = importlib.import_module("lora")
-
 STEPS = 5
-CHOICE = lora.Choice(rank=4, optimiser="adamw", learning_rate=2e-3)
+CHOICE = Choice(rank=4, optimiser="adamw", learning_rate=2e-3)
 
 
 @pytest.fixture(scope="module")
@@ -47,10 +42,10 @@ def _stream(seed: int, base: Base) -> list[Example]:
 
 def test_batched_users_equal_peft_with_adamw_step_by_step(base: Base, model: FrozenLlama) -> None:
     streams = [_stream(seed, base) for seed in range(2)]
-    settings = lora.lora_settings(CHOICE)
+    settings = lora_settings(CHOICE)
     shape = LoraShape(model.sites(split=True), CHOICE.rank)
     start = shape.initial(3)
-    peers = [lora.PeftUser(base.directory, CHOICE, start) for _ in streams]
+    peers = [PeftUser(base.directory, CHOICE, start) for _ in streams]
     done = 0
 
     def after(step: int, users: Any, flat: torch.Tensor) -> None:
@@ -70,7 +65,7 @@ def test_batched_users_equal_peft_with_adamw_step_by_step(base: Base, model: Fro
 
 
 def test_peft_counts_as_many_numbers_as_the_peer(base: Base, model: FrozenLlama) -> None:
-    peer = lora.PeftUser(base.directory, CHOICE)
+    peer = PeftUser(base.directory, CHOICE)
     trained = sum(weight.numel() for weight in peer.model.parameters() if weight.requires_grad)
     assert trained == LoraShape(model.sites(split=True), CHOICE.rank).size == peer.numbers().numel()
 

@@ -23,9 +23,8 @@ from typing import Literal, Protocol
 
 import torch
 import torch.nn.functional as functional
+from _frozen_llama import Adapters, FrozenLlama, Site
 from torch import Tensor
-
-from ipse.learning.frozen import Adapters, FrozenLlama, Site
 
 _log = logging.getLogger(__name__)
 

@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """A frozen Llama with another LoRA for every user of the batch: the shape in which many users learn at once.
 
-A population basis is fitted on how public users' LoRAs moved, and a claim that a fork is as good as a LoRA
-needs that LoRA taught to every user. Either means thousands of runs of one optimiser step each, so users are
-batched: the frozen products are ordinary ones over the whole batch, and only the two skinny products of the
-adapter differ by user::
+A claim that a fork is as good as a LoRA needs that LoRA taught to every user: thousands of runs of one
+optimiser step each. So users are batched: the frozen products are ordinary ones over the whole batch, and only
+the two skinny products of the adapter differ by user::
 
     y = W x + scale * B_u (A_u x)            x (T, d_in), A_u (r, d_in), B_u (d_out, r) of user u
 
@@ -286,8 +285,8 @@ def freeze_llama(model: PreTrainedModel, dtype: torch.dtype = torch.float32) -> 
         config.hidden_act != "silu" or rope.get("rope_type") != "default"
     ):
         raise UnsupportedArchitecture(
-            f"Adaptation deltas are taught on plain Llama shapes, got {config.model_type}.",
-            "Use the SVD basis for this base: --basis svd.",
+            f"The LoRAs of many users are taught on plain Llama shapes, got {config.model_type}.",
+            "Give such a base: --base DIRECTORY.",
         )
     blocks = tuple(
         Block(
