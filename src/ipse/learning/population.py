@@ -40,6 +40,7 @@ from ipse.model.basis import Basis, LinearBasis
 from ipse.model.chat import ChatTokenizer, Turn
 from ipse.model.families import AdaptedLinear
 from ipse.model.gradient import Example
+from ipse.model.subspace import Float64Matrix
 
 Progress = Callable[[int, int, str], None]
 
@@ -69,15 +70,12 @@ class FitSettings:
         batch: interactions a step.
         learning_rate: Frobenius length of a step over all adapted weights.
         min_interactions: users with fewer are left out.
-        balance: columns of U and rows of V are scaled by (singular value / mean)**balance: the population
-            moved far along the first directions, so a step goes further along them. 0: orthonormal.
     """
 
     interactions: int = 100
     batch: int = 4
     learning_rate: float = 1.0
     min_interactions: int = 8
-    balance: float = 0.0
     embedding_scale: float = 0.5
     gate_scale: float = 0.05
 
@@ -182,7 +180,7 @@ def fit(
                 right[name].append(v * unit)
             if progress is not None:
                 progress(number + 1, len(streams), user.hash)
-    parts = tuple(_leading(linear, left[linear.name], right[linear.name], rank, settings) for linear in linears)
+    parts = tuple(_leading(linear, left[linear.name], right[linear.name], rank) for linear in linears)
     basis = Basis(
         kind="population",
         rank=rank,
@@ -240,24 +238,18 @@ def _loss(model: Any, examples: Sequence[Example]) -> Tensor:
     return result
 
 
-def _leading(
-    linear: AdaptedLinear, left: list[Tensor], right: list[Tensor], rank: int, settings: FitSettings
-) -> LinearBasis:
+def _leading(linear: AdaptedLinear, left: list[Tensor], right: list[Tensor], rank: int) -> LinearBasis:
     """The first ``rank`` directions of all users' changes, on both sides."""
-    u, u_scale = _directions(torch.cat(left, dim=1).double().numpy(), rank, settings.balance)
-    v, v_scale = _directions(torch.cat(right, dim=1).double().numpy(), rank, settings.balance)
-    return LinearBasis.of(linear.name, linear.kind, u * u_scale, (v * v_scale).T)
+    u, v = (_directions(torch.cat(side, dim=1).double().numpy(), rank) for side in (left, right))
+    return LinearBasis.of(linear.name, linear.kind, u, v.T)
 
 
-def _directions(
-    stacked: np.ndarray[Any, np.dtype[np.float64]], rank: int, balance: float
-) -> tuple[np.ndarray[Any, np.dtype[np.float64]], np.ndarray[Any, np.dtype[np.float64]]]:
-    """Leading left singular vectors (d, r) of (d, users * kept), signs fixed, and their relative scales (r,)."""
-    u, s, _ = np.linalg.svd(stacked, full_matrices=False)
+def _directions(stacked: Float64Matrix, rank: int) -> Float64Matrix:
+    """Leading left singular vectors (d, r) of (d, users * kept), orthonormal, signs fixed."""
+    u, _, _ = np.linalg.svd(stacked, full_matrices=False)
     if u.shape[1] < rank:
         raise InputError(
             f"The users span only {u.shape[1]} directions, and rank {rank} was asked for.", "Give more users."
         )
-    u, s = u[:, :rank], np.maximum(s[:rank], 1e-12)
-    u *= np.where(u[np.abs(u).argmax(0), np.arange(rank)] < 0, -1.0, 1.0)
-    return u, (s / s.mean()) ** balance
+    u = u[:, :rank]
+    return u * np.where(u[np.abs(u).argmax(0), np.arange(rank)] < 0, -1.0, 1.0)
