@@ -6,12 +6,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from rich.text import Text
 
 # Okabe and Ito's blue and vermilion: told apart by every kind of eye, on dark and on light.
 _PICTURE_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")
 _TERMINAL_COLOURS = ((86, 180, 233), (230, 159, 0), (0, 158, 115), (204, 121, 167))
+
+_PICTURE_STYLES: tuple[tuple[dict[str, Any], dict[str, Any]], ...] = (
+    ({"linewidth": 2.2}, {"fontsize": 9}),
+    ({"linewidth": 1, "linestyle": (0, (4, 3)), "alpha": 0.7}, {"fontsize": 8, "alpha": 0.8}),
+)
+"""Of a fork's line and of its name: on its own user's words, on the other's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,30 +100,14 @@ def save_picture(curves: Sequence[Curve], path: Path) -> None:
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     for at, (curve, colour) in enumerate(zip(curves, _PICTURE_COLOURS, strict=False)):
-        x, y = zip(*curve.points, strict=True)
-        axes.plot(x, y, color=colour, linewidth=2.2)
-        axes.annotate(
-            f"{curve.name}'s fork,\n{curve.name}'s words",
-            (x[-1], y[-1]),
-            (6, 0),
-            textcoords="offset points",
-            color=colour,
-            va="center",
-            fontsize=9,
-        )
+        drawn = [(curve.points, curve.name)]
         if curve.other:
-            x, y = zip(*curve.other, strict=True)
-            axes.plot(x, y, color=colour, linewidth=1, linestyle=(0, (4, 3)), alpha=0.7)
-            axes.annotate(
-                f"{curve.name}'s fork,\n{curves[1 - at].name}'s words",
-                (x[-1], y[-1]),
-                (6, 0),
-                textcoords="offset points",
-                color=colour,
-                va="center",
-                fontsize=8,
-                alpha=0.8,
-            )
+            drawn.append((curve.other, curves[1 - at].name))
+        for (points, words), (line, text) in zip(drawn, _PICTURE_STYLES, strict=False):
+            x, y = zip(*points, strict=True)
+            axes.plot(x, y, color=colour, **line)
+            name = f"{curve.name}'s fork,\n{words}'s words"
+            axes.annotate(name, (x[-1], y[-1]), (6, 0), textcoords="offset points", color=colour, va="center", **text)
     axes.set_xlabel("turns learned")
     axes.set_ylabel("loss on held-out words (nats per token)")
     axes.set_title("Two forks of one base, each learning its own user", loc="left", fontsize=11)
