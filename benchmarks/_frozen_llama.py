@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -27,9 +27,6 @@ from ipse.errors import UnsupportedArchitecture
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-FUSED = ("qkv", "o", "gate_up", "down")
-"""The linears of one layer as the basis sees them."""
-
 _MODULES = {
     "qkv": ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
     "o": ("self_attn.o_proj",),
@@ -40,12 +37,12 @@ _MODULES = {
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """One frozen product and the adapters on it.
+    """One frozen product and the adapters on it, one for each projection in it.
 
     Attributes:
         name: ``layers.<i>.qkv`` and so on, as in the state layout.
         d_in: width of its input.
-        parts: (name, d_out) of each adapter: one when adapters are on fused linears, else one per projection.
+        parts: (projection, d_out) of each adapter.
     """
 
     name: str
@@ -103,31 +100,13 @@ class FrozenLlama:
         """Of the matrices; norms, the residual stream and the loss stay float32."""
         return self.head.dtype
 
-    def sites(self, *, split: bool) -> tuple[Site, ...]:
-        """Where adapters go: on the fused linears, or with `split` on every projection, as PEFT has it."""
-        found = []
-        for index, block in enumerate(self.blocks):
-            for name in FUSED:
-                d_out, d_in = block.linears[name].shape
-                parts = self.part_sizes[name] if split else ((name, d_out),)
-                found.append(Site(f"layers.{index}.{name}", d_in, parts))
-        return tuple(found)
-
-    def plus(self, deltas: Mapping[str, Tensor]) -> FrozenLlama:
-        """The same model with (d_out, d_in) deltas merged into the named sites; the rest is shared."""
-        blocks = []
-        for index, block in enumerate(self.blocks):
-            linears = {}
-            for name, weight in block.linears.items():
-                delta = deltas.get(f"layers.{index}.{name}")
-                linears[name] = weight if delta is None else (weight.float() + delta).to(weight.dtype)
-            blocks.append(replace(block, linears=linears))
-        return replace(self, blocks=tuple(blocks))
-
-    def to(self, dtype: torch.dtype) -> FrozenLlama:
-        """The same model with its matrices in another dtype."""
-        blocks = tuple(replace(b, linears={k: w.to(dtype) for k, w in b.linears.items()}) for b in self.blocks)
-        return replace(self, blocks=blocks, head=self.head.to(dtype))
+    def sites(self) -> tuple[Site, ...]:
+        """Where adapters go: on every projection, as PEFT has it."""
+        return tuple(
+            Site(f"layers.{index}.{name}", block.linears[name].shape[1], parts)
+            for index, block in enumerate(self.blocks)
+            for name, parts in self.part_sizes.items()
+        )
 
     def logits(self, tokens: Tensor, adapters: Adapters | None, scale: float, rows: Tensor, columns: Tensor) -> Tensor:
         """Logits at chosen places of a full causal pass.

@@ -138,7 +138,7 @@ def judge_loras(model: FrozenLlama, task: Task, settings: LoraSettings, seed: in
     """Every user on a LoRA of their own."""
     loss_of = lora_losses(model, None, None, 1.0)
     bare, before = task.bare(loss_of), task.extras(loss_of)
-    shape = LoraShape(model.sites(split=settings.split), settings.rank)
+    shape = LoraShape(model.sites(), settings.rank)
     seen: list[dict[int, float]] = [{} for _ in task.users]
     last = max(task.marks)
 
@@ -161,7 +161,7 @@ def judge_loras(model: FrozenLlama, task: Task, settings: LoraSettings, seed: in
     )
     curves = []
     for number, user in enumerate(task.users):
-        flat, at = taught.flat[number], seen[number]
+        flat, at = taught[number], seen[number]
         done = min(len(user.online), last)
         if done not in at:
             at[done] = nats(number, flat, done)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How users' conversations move a base: one LoRA per user, taught online, many users in a batch.
+"""One LoRA per user, taught online, many users in a batch.
 
-    adapt_users(model, streams, rank=4, steps=100, settings=..., seed=0) -> Deltas
+    adapt_users(model, streams, steps=100, settings=LoraSettings(...), seed=0) -> (users, d)
 
 Each user is a stream of interactions; interaction ``i`` gives one step of that user's own optimiser. Users are
 strangers to each other: batching them changes nothing but the speed (their losses are summed, and no two
@@ -19,48 +19,35 @@ import logging
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal
 
 import torch
 import torch.nn.functional as functional
 from _frozen_llama import Adapters, FrozenLlama, Site
 from torch import Tensor
 
+from ipse.model.gradient import Example
+
 _log = logging.getLogger(__name__)
 
-
-class Taught(Protocol):
-    """An interaction as a gradient sees it: `ipse.model.gradient.Example` is one."""
-
-    @property
-    def tokens(self) -> Sequence[int]:
-        """Token ids."""
-
-    @property
-    def weights(self) -> Sequence[float]:
-        """``weights[i]``: weight of predicting ``tokens[i]`` from what stands before it."""
-
-
-Streams = Sequence[Sequence[Taught]]
+Streams = Sequence[Sequence[Example]]
 Probe = Callable[[int, Sequence[int], Tensor], None]
 """Called as (steps done, user numbers, their parameters (n, d)) at the probed steps."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LoraSettings:
-    """What is adapted, and how.
+    """How every projection is adapted.
 
     Attributes:
         rank: r of every A and B.
         alpha: the product is scaled by alpha / r; None means alpha = r.
-        split: adapters on every projection (PEFT's usual seven), not on the four fused linears.
         optimiser: see the module docstring.
         users_per_batch: how many users share one backward pass.
     """
 
     rank: int = 4
     alpha: float | None = None
-    split: bool = False
     optimiser: Literal["adamw", "normalised"] = "normalised"
     learning_rate: float = 0.3
     betas: tuple[float, float] = (0.9, 0.999)
@@ -120,39 +107,6 @@ class LoraShape:
         return found
 
 
-@dataclass(frozen=True)
-class Deltas:
-    """What the users' LoRAs have become.
-
-    Attributes:
-        flat: (U, d) float32.
-        scale: alpha / r.
-    """
-
-    shape: LoraShape
-    flat: Tensor
-    scale: float
-
-    def factors(self, site: str) -> tuple[Tensor, Tensor]:
-        """One site's LoRAs as one product.
-
-        Returns:
-            A (U, parts * r, d_in) and B (U, d_out, parts * r) with ``delta = B A``, scale included in B.
-        """
-        down, up = self.shape.adapters(self.flat)[site]
-        return down, up * self.scale
-
-    def mean(self) -> dict[str, Tensor]:
-        """The users' mean change of each site, (d_out, d_in) float32: of products, never of factors."""
-        result = {}
-        adapters = self.shape.adapters(self.flat)
-        for site in self.shape.sites:
-            down, up = adapters[site.name]
-            joined = up.permute(1, 0, 2).reshape(up.shape[1], -1) @ down.reshape(-1, down.shape[2])
-            result[site.name] = joined * (self.scale / down.shape[0])
-        return result
-
-
 def adapt_users(
     model: FrozenLlama,
     streams: Streams,
@@ -162,7 +116,7 @@ def adapt_users(
     seed: int = 0,
     probe_at: Sequence[int] = (),
     probe: Probe | None = None,
-) -> Deltas:
+) -> Tensor:
     """Teach every user a LoRA on the first `steps` interactions of their stream, one optimiser step each.
 
     Args:
@@ -171,9 +125,9 @@ def adapt_users(
         probe_at: numbers of steps after which `probe` is called, with the users that took exactly that many.
 
     Returns:
-        The LoRAs after the last step, users in the order given.
+        (U, d) float32: the LoRAs after the last step, users in the order given.
     """
-    shape = LoraShape(model.sites(split=settings.split), settings.rank)
+    shape = LoraShape(model.sites(), settings.rank)
     final = shape.initial(seed).repeat(len(streams), 1)
     # Longest first: the users who still have something to say are always the first rows of their batch.
     order = sorted(range(len(streams)), key=lambda user: -min(len(streams[user]), steps))
@@ -192,11 +146,11 @@ def adapt_users(
                 probe(step + 1, users[:active], flat[:active])
         final[users] = flat
         _log.info("taught %d of %d users", start + len(users), len(order))
-    return Deltas(shape, final, settings.scale)
+    return final
 
 
 def token_losses(
-    model: FrozenLlama, adapters: Adapters | None, scale: float, examples: Sequence[Taught]
+    model: FrozenLlama, adapters: Adapters | None, scale: float, examples: Sequence[Example]
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Nats of every weighted token.
 
@@ -221,14 +175,14 @@ def token_losses(
     return functional.cross_entropy(logits, tokens[at, to], reduction="none"), at, torch.tensor(weights)
 
 
-def example_losses(model: FrozenLlama, adapters: Adapters | None, scale: float, examples: Sequence[Taught]) -> Tensor:
+def example_losses(model: FrozenLlama, adapters: Adapters | None, scale: float, examples: Sequence[Example]) -> Tensor:
     """(examples,) float32: weighted mean nats a token of each."""
     nats, rows, weights = token_losses(model, adapters, scale, examples)
     total = torch.zeros(len(examples)).index_add(0, rows, nats * weights)
     return total / torch.zeros(len(examples)).index_add(0, rows, weights.abs()).clamp_min(1e-9)
 
 
-def _gradients(model: FrozenLlama, shape: LoraShape, scale: float, flat: Tensor, examples: Sequence[Taught]) -> Tensor:
+def _gradients(model: FrozenLlama, shape: LoraShape, scale: float, flat: Tensor, examples: Sequence[Example]) -> Tensor:
     """(U, d): each user's own gradient; the sum of losses separates because no parameter is shared."""
     leaf = flat.detach().requires_grad_()
     loss = example_losses(model, shape.adapters(leaf), scale, examples).sum()

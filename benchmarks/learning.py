@@ -189,7 +189,7 @@ def _contents(base: Base, files: Sequence[Path | None]) -> str:
 
 def numbers_of(base: Base) -> dict[str, int]:
     """Personal numbers of one user, by method."""
-    sites = freeze_llama(base.module()).sites(split=True)
+    sites = freeze_llama(base.module()).sites()
     forks = base.layout.size
     return {"population": forks, "svd": forks, **{f"lora{rank}": LoraShape(sites, rank).size for rank in (4, 8)}}
 

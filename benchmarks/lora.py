@@ -56,7 +56,6 @@ def lora_settings(choice: Choice) -> LoraSettings:
     return LoraSettings(
         rank=choice.rank,
         alpha=2.0 * choice.rank,
-        split=True,
         optimiser=choice.optimiser,
         learning_rate=choice.learning_rate,
     )
@@ -75,7 +74,7 @@ class PeftUser:
         from transformers import AutoModelForCausalLM
 
         base = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32)
-        self.shape = LoraShape(freeze_llama(base).sites(split=True), choice.rank)
+        self.shape = LoraShape(freeze_llama(base).sites(), choice.rank)
         settings = lora_settings(choice)
         self.model: Any = get_peft_model(
             base,

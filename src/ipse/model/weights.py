@@ -180,13 +180,6 @@ def _read_header(file: Path) -> tuple[_Stored, ...]:
     return tuple(entries)
 
 
-def stored_shapes(files: Sequence[Path]) -> Mapping[str, tuple[int, ...]]:
-    """Name and shape of every stored tensor; reads headers only (a .bin file is read whole)."""
-    if files[0].suffix == ".bin":
-        return {name: tuple(tensor.shape) for name, tensor in read_tensors(files).items()}
-    return {entry.name: entry.shape for file in files for entry in _read_header(file)}
-
-
 def read_tensors(files: Sequence[Path], names: frozenset[str] | None = None) -> dict[str, Tensor]:
     """The stored tensors, in the precision that they are stored in.
 

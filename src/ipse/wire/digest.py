@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""SHA-256, the one digest of the project, over bytes and over files."""
+"""SHA-256, the one digest of the project, over bytes."""
 
 from __future__ import annotations
 
 import hashlib
-from pathlib import Path
 
 DIGEST_BYTES = 32
 
@@ -15,16 +14,6 @@ NO_DIGEST = bytes(DIGEST_BYTES)
 def sha256(data: bytes) -> bytes:
     """(32,) bytes."""
     return hashlib.sha256(data).digest()
-
-
-def sha256_file(path: Path) -> bytes:
-    """(32,) bytes over a file's content, read in pieces.
-
-    Raises:
-        OSError: as from opening and reading it.
-    """
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").digest()
 
 
 def short(digest: bytes) -> str:
