@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Two operations of the lean forward with backward passes of their own.
+"""Operations of the lean forward with backward passes of their own.
 
 Their weights are frozen, so only the gradients with respect to the input and the personal part are needed. What
 automatic differentiation would add is bookkeeping: zero-padded gradients of slices, and a product for every factor
-of a norm. Both are tested against it.
+of a norm. All are tested against it.
 """
 
 from __future__ import annotations
@@ -16,38 +16,53 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from ipse.model.packed import FrozenMatrix
+
 
 class _AdaptedLinear(Function):
-    """``y = x W^T + ((x V^T) R_b^T) (s U)^T`` with W and V stored as one matrix."""
+    """``y = x W^T + b + ((x V^T) R_b^T) (s U)^T``"""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, r: Tensor, weight: Tensor, u_t: Tensor, d_out: int) -> Tensor:
-        y, z = _adapted(x, r, weight, u_t, d_out)
-        ctx.save_for_backward(r, z.contiguous(), weight, u_t)
+    def forward(ctx: Any, x: Tensor, r: Tensor, matrix: FrozenMatrix, u_t: Tensor) -> Tensor:
+        y, z = _adapted(x, r, matrix, u_t)
+        ctx.save_for_backward(r, z.contiguous(), u_t)
+        ctx.matrix = matrix
         return y
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
-        r, z, weight, u_t = ctx.saved_tensors
+        r, z, u_t = ctx.saved_tensors
         batch, length, d_out = dy.shape
         flat = dy.reshape(batch * length, d_out)
         dmoved = (flat @ u_t.T).view(batch, length, -1)  # (B, T, r) = s U^T dy
         dr = torch.bmm(dmoved.transpose(1, 2), z)  # sum over the row's tokens
         if not ctx.needs_input_grad[0]:
-            return None, dr, None, None, None
+            return None, dr, None, None
         dz = torch.bmm(dmoved, r).view(batch * length, -1)
-        dx = torch.addmm(dz @ weight[d_out:], flat, weight[:d_out]).view(batch, length, -1)
-        return dx, dr, None, None, None
+        return ctx.matrix.back(flat, dz).view(batch, length, -1), dr, None, None
 
 
-def _adapted(x: Tensor, r: Tensor, weight: Tensor, u_t: Tensor, d_out: int) -> tuple[Tensor, Tensor]:
+def _adapted(x: Tensor, r: Tensor, matrix: FrozenMatrix, u_t: Tensor) -> tuple[Tensor, Tensor]:
     """Y (B, T, d_out) and z = V x (B, T, r)."""
-    batch, length, _ = x.shape
-    both = F.linear(x, weight)
-    z = both[..., d_out:]
-    moved = torch.bmm(z, r.transpose(1, 2)).view(-1, u_t.shape[0])
-    return torch.addmm(both.view(batch * length, -1)[:, :d_out], moved, u_t).view(batch, length, d_out), z
+    y, z = matrix.both(x)
+    moved = torch.bmm(z, r.transpose(1, 2))
+    y.view(-1, matrix.d_out).addmm_(moved.view(-1, len(u_t)), u_t)
+    return y, z
+
+
+class _FrozenLinear(Function):
+    """``y = x W^T`` of (N, d_in)."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, matrix: FrozenMatrix) -> Tensor:
+        ctx.matrix = matrix
+        return matrix(x)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
+        return ctx.matrix.back(dy), None
 
 
 class _RmsNorm(Function):
@@ -69,21 +84,29 @@ class _RmsNorm(Function):
         return torch.addcmul(g, unit, along, value=-1).mul_(inverse), None, None
 
 
-def adapted_linear(x: Tensor, r: Tensor, weight: Tensor, u_t: Tensor, d_out: int) -> Tensor:
+def adapted_linear(x: Tensor, r: Tensor, matrix: FrozenMatrix, u_t: Tensor) -> Tensor:
     """One frozen linear with each row's own middle matrix.
 
     Args:
         x: (B, T, d_in).
         r: (B, r, r), rows index U, columns index V.
-        weight: (d_out + r, d_in): W, and V below it.
+        matrix: W (d_out, d_in) with V (r, d_in) below it.
         u_t: (r, d_out): s U, transposed.
 
     Returns:
         (B, T, d_out), differentiable in x and r.
     """
     if not torch.is_grad_enabled():  # spares a decoding step the bookkeeping of 24 calls
-        return _adapted(x, r, weight, u_t, d_out)[0]
-    result: Tensor = _AdaptedLinear.apply(x, r, weight, u_t, d_out)  # type: ignore[no-untyped-call]
+        return _adapted(x, r, matrix, u_t)[0]
+    result: Tensor = _AdaptedLinear.apply(x, r, matrix, u_t)  # type: ignore[no-untyped-call]
+    return result
+
+
+def frozen_linear(x: Tensor, matrix: FrozenMatrix) -> Tensor:
+    """(N, d_in) -> (N, d_out), differentiable in x."""
+    if not x.requires_grad:
+        return matrix(x)
+    result: Tensor = _FrozenLinear.apply(x, matrix)  # type: ignore[no-untyped-call]
     return result
 
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A lean forward of our own for Llama-shaped bases: fewer operations, fused weights, its own cache.
 
-What makes a mixed batch cheap is that the basis is shared: ``V`` is stored as extra rows of the frozen
-weight, so ``V x`` comes out of the same matrix product as ``W x``; only the r x r middle differs by user::
+What makes a mixed batch cheap is that the basis is shared: ``V`` is a few extra rows of the frozen weight; only
+the r x r middle differs by user::
 
     [y | z] = x [W | V]^T        one product for the whole batch        (B, T, d_out + r)
     z_b     = z_b R_b^T          one small product per user             (B, T, r)
@@ -22,8 +22,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ipse.model.frozen_ops import adapted_linear, rms_norm
+from ipse.model.frozen_ops import adapted_linear, frozen_linear, rms_norm
 from ipse.model.layout import StateLayout
+from ipse.model.packed import FrozenMatrix
 from ipse.model.runner import Cache
 
 if TYPE_CHECKING:
@@ -39,23 +40,18 @@ FAMILIES = frozenset({"llama", "mistral", "qwen2", "qwen3"})
 class _Linear:
     """One fused linear and its place in the state."""
 
-    weight: Tensor
-    """(d_out + r, d_in): the frozen weight, the basis' V below it."""
-    bias: Tensor | None
-    """(d_out,)"""
+    matrix: FrozenMatrix
+    """(d_out, d_in): the frozen weight and its bias, the basis' V (r, d_in) below it."""
     u_t: Tensor
     """(r, d_out): s U, transposed."""
-    d_out: int
     name: str
     """Of its segment."""
 
     def __call__(self, x: Tensor, personal: Parts | None) -> Tensor:
         """(B, T, d_in) -> (B, T, d_out)"""
         if personal is None:
-            return F.linear(x, self.weight[: self.d_out], self.bias)
-        r = personal[self.name].to(x.dtype)
-        y = adapted_linear(x, r, self.weight, self.u_t, self.d_out)
-        return y if self.bias is None else y + self.bias
+            return self.matrix(x)
+        return adapted_linear(x, personal[self.name].to(x.dtype), self.matrix, self.u_t)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +132,7 @@ class LeanRunner:
         self._norm = get("model.norm.weight")
         tied = "lm_head.weight" not in weights
         self._head = self._embed if tied else get("lm_head.weight")
+        self._read_out = FrozenMatrix(self._head)
         parts = {p.name: p for p in basis.linears}
 
         def linear(name: str, *modules: str) -> _Linear:
@@ -145,7 +142,7 @@ class LeanRunner:
             bias = stack(*(f"{m}.bias" for m in full)) if f"{full[0]}.bias" in weights else None
             v = torch.from_numpy(part.v.copy()).to(weight)
             u = torch.from_numpy(part.u * basis.scale).to(weight)
-            return _Linear(torch.cat([weight, v]).contiguous(), bias, u.T.contiguous(), len(weight), name)
+            return _Linear(FrozenMatrix(weight, v, bias), u.T.contiguous(), name)
 
         self._layers: list[_Layer] = []
         for i in range(int(config["num_hidden_layers"])):
@@ -299,7 +296,7 @@ class LeanRunner:
         if personal is not None:
             own = personal["output"].to(hidden.dtype)
             hidden = hidden + (own if rows is None else own[rows])
-        return F.linear(hidden, self._head).float()
+        return frozen_linear(hidden, self._read_out).float()
 
 
 def _remember(cache: LeanCache, index: int, k: Tensor, v: Tensor, step: _Step) -> tuple[Tensor, Tensor]:
