@@ -19,39 +19,50 @@ from torch.nn import functional as F
 from ipse.model.packed import FrozenMatrix
 
 
+class FrozenLinear:
+    """What of one adapted linear is the base's, for all its forks: W, b, V and U."""
+
+    def __init__(self, weight: Tensor, bias: Tensor | None, u: Tensor, v: Tensor) -> None:
+        """Weight (d_out, d_in); bias (d_out,); u (d_out, r), the scale s in it; v (r, d_in)."""
+        self.matrix = FrozenMatrix(weight, v, bias)
+        self.u_t = u.T.contiguous()
+        self.by_u = FrozenMatrix(self.u_t)
+        """dy -> s U^T dy, which only a gradient asks for."""
+
+
 class _AdaptedLinear(Function):
     """``y = x W^T + b + ((x V^T) R_b^T) (s U)^T``"""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, r: Tensor, matrix: FrozenMatrix, u_t: Tensor) -> Tensor:
-        y, z = _adapted(x, r, matrix, u_t)
-        ctx.save_for_backward(r, z.contiguous(), u_t)
-        ctx.matrix = matrix
+    def forward(ctx: Any, x: Tensor, r: Tensor, frozen: FrozenLinear) -> Tensor:
+        y, z = _adapted(x, r, frozen)
+        ctx.save_for_backward(r, z.contiguous())
+        ctx.frozen = frozen
         return y
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
-        r, z, u_t = ctx.saved_tensors
+        r, z = ctx.saved_tensors
         batch, length, d_out = dy.shape
         flat = dy.reshape(batch * length, d_out)
-        dmoved = (flat @ u_t.T).view(batch, length, -1)  # (B, T, r) = s U^T dy
+        dmoved = ctx.frozen.by_u(flat).view(batch, length, -1)  # (B, T, r) = s U^T dy
         dr = torch.bmm(dmoved.transpose(1, 2), z)  # sum over the row's tokens
         if not ctx.needs_input_grad[0]:
-            return None, dr, None, None
+            return None, dr, None
         dz = torch.bmm(dmoved, r).view(batch * length, -1)
-        return ctx.matrix.back(flat, dz).view(batch, length, -1), dr, None, None
+        return ctx.frozen.matrix.back(flat, dz).view(batch, length, -1), dr, None
 
 
-def _adapted(x: Tensor, r: Tensor, matrix: FrozenMatrix, u_t: Tensor) -> tuple[Tensor, Tensor]:
+def _adapted(x: Tensor, r: Tensor, frozen: FrozenLinear) -> tuple[Tensor, Tensor]:
     """Y (B, T, d_out) and z = V x (B, T, r)."""
-    y, z = matrix.both(x)
+    y, z = frozen.matrix.both(x)
     moved = torch.bmm(z, r.transpose(1, 2))
-    y.view(-1, matrix.d_out).addmm_(moved.view(-1, len(u_t)), u_t)
+    y.view(-1, y.shape[-1]).addmm_(moved.view(-1, moved.shape[-1]), frozen.u_t)
     return y, z
 
 
-class _FrozenLinear(Function):
+class _FrozenProduct(Function):
     """``y = x W^T`` of (N, d_in)."""
 
     @staticmethod
@@ -84,29 +95,84 @@ class _RmsNorm(Function):
         return torch.addcmul(g, unit, along, value=-1).mul_(inverse), None, None
 
 
-def adapted_linear(x: Tensor, r: Tensor, matrix: FrozenMatrix, u_t: Tensor) -> Tensor:
+class _GatedSilu(Function):
+    """``h = silu(g) * u`` of [g | u] (Shazeer 2020, arXiv 2002.05202); both gradients into one tensor."""
+
+    @staticmethod
+    def forward(ctx: Any, both: Tensor) -> Tensor:
+        gate, up = both.chunk(2, dim=-1)
+        opened = F.silu(gate)
+        ctx.save_for_backward(both, opened)
+        return opened * up
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, dh: Tensor) -> Tensor:
+        both, opened = ctx.saved_tensors
+        gate, up = both.chunk(2, dim=-1)
+        result = torch.empty(both.shape, dtype=both.dtype, device=both.device)
+        to_gate, to_up = result.chunk(2, dim=-1)
+        torch.ops.aten.silu_backward.grad_input(dh * up, gate, grad_input=to_gate)
+        torch.mul(dh, opened, out=to_up)
+        return result
+
+
+class _GatedSum(Function):
+    """``y = x + g_b f`` with one gate a row: dg_b is the inner product of the row's dy and f."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, f: Tensor, gate: Tensor) -> Tensor:
+        ctx.save_for_backward(f, gate)
+        return torch.addcmul(x, f, gate)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
+        f, gate = ctx.saved_tensors
+        dgate = torch.linalg.vecdot(dy.reshape(len(dy), -1), f.reshape(len(f), -1))
+        return dy if ctx.needs_input_grad[0] else None, dy * gate, dgate.view(gate.shape)
+
+
+class _ChosenLogProbability(Function):
+    """``log softmax(l)_t``; its gradient is ``onehot(t) - p``."""
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, targets: Tensor) -> Tensor:
+        p = torch.softmax(logits, dim=-1)
+        # log sum exp = l_max - log p_max, and p_max is at least 1 / vocabulary: nothing can underflow.
+        log_sum = logits.amax(-1, keepdim=True) - p.amax(-1, keepdim=True).log_()
+        ctx.save_for_backward(p, targets)
+        return (logits.gather(1, targets[:, None]) - log_sum)[:, 0]
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, dlogp: Tensor) -> tuple[Tensor | None, ...]:
+        p, targets = ctx.saved_tensors
+        return (p * -dlogp[:, None]).scatter_add_(1, targets[:, None], dlogp[:, None]), None
+
+
+def adapted_linear(x: Tensor, r: Tensor, frozen: FrozenLinear) -> Tensor:
     """One frozen linear with each row's own middle matrix.
 
     Args:
         x: (B, T, d_in).
         r: (B, r, r), rows index U, columns index V.
-        matrix: W (d_out, d_in) with V (r, d_in) below it.
-        u_t: (r, d_out): s U, transposed.
+        frozen: the rest of it.
 
     Returns:
         (B, T, d_out), differentiable in x and r.
     """
     if not torch.is_grad_enabled():  # spares a decoding step the bookkeeping of 24 calls
-        return _adapted(x, r, matrix, u_t)[0]
-    result: Tensor = _AdaptedLinear.apply(x, r, matrix, u_t)  # type: ignore[no-untyped-call]
+        return _adapted(x, r, frozen)[0]
+    result: Tensor = _AdaptedLinear.apply(x, r, frozen)  # type: ignore[no-untyped-call]
     return result
 
 
-def frozen_linear(x: Tensor, matrix: FrozenMatrix) -> Tensor:
+def frozen_product(x: Tensor, matrix: FrozenMatrix) -> Tensor:
     """(N, d_in) -> (N, d_out), differentiable in x."""
     if not x.requires_grad:
         return matrix(x)
-    result: Tensor = _FrozenLinear.apply(x, matrix)  # type: ignore[no-untyped-call]
+    result: Tensor = _FrozenProduct.apply(x, matrix)  # type: ignore[no-untyped-call]
     return result
 
 
@@ -115,4 +181,27 @@ def rms_norm(x: Tensor, weight: Tensor, epsilon: float) -> Tensor:
     if not x.requires_grad:
         return F.rms_norm(x, x.shape[-1:], weight, epsilon)
     result: Tensor = _RmsNorm.apply(x, weight, epsilon)  # type: ignore[no-untyped-call]
+    return result
+
+
+def gated_silu(both: Tensor) -> Tensor:
+    """(..., 2 f), gate and up side by side -> (..., f), differentiable."""
+    if not both.requires_grad:
+        gate, up = both.chunk(2, dim=-1)
+        return F.silu(gate).mul_(up)
+    result: Tensor = _GatedSilu.apply(both)  # type: ignore[no-untyped-call]
+    return result
+
+
+def gated_sum(x: Tensor, f: Tensor, gate: Tensor) -> Tensor:
+    """X + gate * f of x and f (B, T, h) and gate (B, 1, 1), differentiable in all three."""
+    if not torch.is_grad_enabled():
+        return torch.addcmul(x, f, gate)
+    result: Tensor = _GatedSum.apply(x, f, gate)  # type: ignore[no-untyped-call]
+    return result
+
+
+def chosen_log_probability(logits: Tensor, targets: Tensor) -> Tensor:
+    """(N,): the log probability of one token each, of logits (N, vocabulary) and targets (N,) int64."""
+    result: Tensor = _ChosenLogProbability.apply(logits, targets)  # type: ignore[no-untyped-call]
     return result

@@ -22,7 +22,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ipse.model.frozen_ops import adapted_linear, frozen_linear, rms_norm
+from ipse.model.attention import SHORT, causal_attention, causal_mask
+from ipse.model.frozen_ops import FrozenLinear, adapted_linear, frozen_product, gated_silu, gated_sum, rms_norm
 from ipse.model.layout import StateLayout
 from ipse.model.packed import FrozenMatrix
 from ipse.model.runner import Cache
@@ -40,18 +41,15 @@ FAMILIES = frozenset({"llama", "mistral", "qwen2", "qwen3"})
 class _Linear:
     """One fused linear and its place in the state."""
 
-    matrix: FrozenMatrix
-    """(d_out, d_in): the frozen weight and its bias, the basis' V (r, d_in) below it."""
-    u_t: Tensor
-    """(r, d_out): s U, transposed."""
+    frozen: FrozenLinear
     name: str
     """Of its segment."""
 
     def __call__(self, x: Tensor, personal: Parts | None) -> Tensor:
         """(B, T, d_in) -> (B, T, d_out)"""
         if personal is None:
-            return self.matrix(x)
-        return adapted_linear(x, personal[self.name].to(x.dtype), self.matrix, self.u_t)
+            return self.frozen.matrix(x)
+        return adapted_linear(x, personal[self.name].to(x.dtype), self.frozen)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,9 +87,11 @@ class _Step:
 
     cos: Tensor
     sin: Tensor
-    """(B or 1, 1, T, head_dim)"""
+    """(B or 1, 1, T, head_dim), see :func:`ipse.model.attention.turn`"""
     mask: Tensor | None
-    """(B or 1, 1, 1, T, S) additive, or None for plain causal over the chunk itself."""
+    """(B or 1, 1, 1, T, S) additive; None where nothing is to be masked, or plain causal is over the chunk itself."""
+    short: Tensor | None
+    """The mask of :func:`ipse.model.attention.causal_attention`, for a chunk that attends to itself alone by it."""
     start: int
     positions: Tensor | None
     """(B, T) slots to write where rows differ, or None: write at start..start+T."""
@@ -142,7 +142,7 @@ class LeanRunner:
             bias = stack(*(f"{m}.bias" for m in full)) if f"{full[0]}.bias" in weights else None
             v = torch.from_numpy(part.v.copy()).to(weight)
             u = torch.from_numpy(part.u * basis.scale).to(weight)
-            return _Linear(FrozenMatrix(weight, v, bias), u.T.contiguous(), name)
+            return _Linear(FrozenLinear(weight, bias, u, v), name)
 
         self._layers: list[_Layer] = []
         for i in range(int(config["num_hidden_layers"])):
@@ -164,8 +164,8 @@ class LeanRunner:
             torch.arange(self._window, dtype=torch.float32),
             _rope_theta(config) ** (-torch.arange(0, self._width, 2, dtype=torch.float32) / self._width),
         )
-        angles = torch.cat([angles, angles], dim=1)
-        self._cos, self._sin = angles.cos().to(device, dtype), angles.sin().to(device, dtype)
+        self._cos = torch.cat([angles, angles], dim=1).cos().to(device, dtype)
+        self._sin = torch.cat([-angles, angles], dim=1).sin().to(device, dtype)
 
     @staticmethod
     def supports(config: Mapping[str, Any]) -> bool:
@@ -196,7 +196,8 @@ class LeanRunner:
 
     def select(self, tokens: Tensor, personal: Tensor | None, rows: Tensor, cols: Tensor) -> Tensor:
         length = tokens.shape[1]
-        step = _Step(self._cos[None, None, :length], self._sin[None, None, :length], None, 0, None, length)
+        short = self._short(length)
+        step = _Step(self._cos[None, None, :length], self._sin[None, None, :length], None, short, 0, None, length)
         parts = self._parts(personal)
         hidden = self._body(tokens, parts, step, None)
         return self._logits(hidden[rows, cols], parts, rows)
@@ -228,7 +229,7 @@ class LeanRunner:
         if kept is None or kept[0] is not personal:
             self._kept = kept = (personal, self._parts(personal))
         parts = kept[1]
-        hidden = self._body(tokens, parts, _Step(cos, sin, mask, start, positions, stop), cache)
+        hidden = self._body(tokens, parts, _Step(cos, sin, mask, None, start, positions, stop), cache)
         last = hidden[torch.arange(batch, device=self._device), lengths - 1]
         if batch > 1 and chunk > 1:
             cache.even = cache.even and bool((lengths == chunk).all())
@@ -237,6 +238,12 @@ class LeanRunner:
         return self._logits(last, parts, None)
 
     # -- inside -----------------------------------------------------------------------------------
+
+    def _short(self, length: int) -> Tensor | None:
+        """The mask for attention over one short chunk, where that is the faster way."""
+        if self._device.type != "cpu" or length > SHORT:
+            return None
+        return causal_mask(length, self._heads // self._kv_heads, self._embed)
 
     def _parts(self, personal: Tensor | None) -> Parts | None:
         """(B, d) cut into its segments."""
@@ -254,11 +261,9 @@ class LeanRunner:
             gates = [pair.unbind(1) for pair in opened.unbind(1)]
         for i, layer in enumerate(self._layers):
             out = layer.o(self._attention(x, layer, personal, step, cache, i), personal)
-            x = x + out if gates is None else torch.addcmul(x, out, gates[i][0])
-            both = layer.gate_up(rms_norm(x, layer.norm_ffn, self._eps), personal)
-            gate, up = both.chunk(2, dim=-1)
-            out = layer.down(F.silu(gate) * up, personal)
-            x = x + out if gates is None else torch.addcmul(x, out, gates[i][1])
+            x = x + out if gates is None else gated_sum(x, out, gates[i][0])
+            out = layer.down(gated_silu(layer.gate_up(rms_norm(x, layer.norm_ffn, self._eps), personal)), personal)
+            x = x + out if gates is None else gated_sum(x, out, gates[i][1])
         return rms_norm(x, self._norm, self._eps)
 
     def _attention(
@@ -270,13 +275,12 @@ class LeanRunner:
         qkv = qkv.view(batch, length, heads + 2 * kv, width)
         if layer.norm_q is not None and layer.norm_k is not None:
             q, k, v = qkv.split([heads, kv, kv], dim=2)
-            q = rms_norm(q, layer.norm_q, self._eps)
-            k = rms_norm(k, layer.norm_k, self._eps)
-            qk, v = torch.cat([q, k], dim=2).transpose(1, 2), v.transpose(1, 2)
-        else:
-            qk, v = qkv.transpose(1, 2).split([heads + kv, kv], dim=1)
+            qkv = torch.cat([rms_norm(q, layer.norm_q, self._eps), rms_norm(k, layer.norm_k, self._eps), v], dim=2)
+        if step.short is not None:
+            return causal_attention(qkv, step.cos, step.sin, step.short, heads)
+        qk, v = qkv.transpose(1, 2).split([heads + kv, kv], dim=1)
         low, high = qk.chunk(2, dim=-1)
-        qk = torch.addcmul(qk * step.cos, torch.cat([-high, low], dim=-1), step.sin)
+        qk = torch.addcmul(qk * step.cos, torch.cat([high, low], dim=-1), step.sin)
         q, k = qk.split([heads, kv], dim=1)  # (B, heads, T, width)
         if cache is not None:
             k, v = _remember(cache, index, k, v, step)
@@ -296,7 +300,7 @@ class LeanRunner:
         if personal is not None:
             own = personal["output"].to(hidden.dtype)
             hidden = hidden + (own if rows is None else own[rows])
-        return frozen_linear(hidden, self._read_out).float()
+        return frozen_product(hidden, self._read_out).float()
 
 
 def _remember(cache: LeanCache, index: int, k: Tensor, v: Tensor, step: _Step) -> tuple[Tensor, Tensor]:
