@@ -15,7 +15,9 @@ from ipse.model.attention import causal_attention, causal_mask, turn
 from ipse.model.frozen_ops import (
     FrozenLinear,
     adapted_linear,
+    answered_linear,
     chosen_log_probability,
+    folded,
     frozen_product,
     gated_silu,
     gated_sum,
@@ -51,6 +53,14 @@ CASES: dict[str, tuple[Callable[..., Tensor], tuple[Tensor, ...]]] = {
 def test_the_backward_pass_is_the_derivative(name: str) -> None:
     function, inputs = CASES[name]
     assert gradcheck(function, inputs)
+
+
+@pytest.mark.parametrize("batch", [1, 2, 5])
+@pytest.mark.parametrize("length", [1, 4])
+def test_a_reply_is_answered_with_the_numbers_that_are_learned_from(batch: int, length: int) -> None:
+    x, r = fixed(batch, length, 16), fixed(batch, 3, 3, seed=6)
+    found = answered_linear(x, folded(r, LINEAR), LINEAR)
+    torch.testing.assert_close(found, adapted_linear(x, r, LINEAR))
 
 
 def test_a_gate_may_be_learned_where_what_it_is_added_to_is_not() -> None:

@@ -23,7 +23,16 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ipse.model.attention import SHORT, causal_attention, causal_mask
-from ipse.model.frozen_ops import FrozenLinear, adapted_linear, frozen_product, gated_silu, gated_sum, rms_norm
+from ipse.model.frozen_ops import (
+    FrozenLinear,
+    adapted_linear,
+    answered_linear,
+    folded,
+    frozen_product,
+    gated_silu,
+    gated_sum,
+    rms_norm,
+)
 from ipse.model.layout import StateLayout
 from ipse.model.packed import FrozenMatrix
 from ipse.model.runner import Cache
@@ -31,10 +40,20 @@ from ipse.model.runner import Cache
 if TYPE_CHECKING:
     from ipse.model.basis import Basis
 
-Parts = Mapping[str, Tensor]
-"""Segment name -> (B, *shape): the personal numbers of each row, cut up once so that one backward joins them."""
-
 FAMILIES = frozenset({"llama", "mistral", "qwen2", "qwen3"})
+
+
+@dataclass(frozen=True, slots=True)
+class _Personal:
+    """The personal numbers of each row of a batch, cut up once, in the base's precision."""
+
+    middles: Mapping[str, Tensor]
+    """By name of the linear: R (B, r, r), or what :func:`ipse.model.frozen_ops.folded` makes of it."""
+    output: Tensor
+    """(B, h)"""
+    gates: list[tuple[Tensor, ...]]
+    """By layer: factors (B, 1, 1) of what attention and feed-forward add."""
+    differentiable: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +64,13 @@ class _Linear:
     name: str
     """Of its segment."""
 
-    def __call__(self, x: Tensor, personal: Parts | None) -> Tensor:
+    def __call__(self, x: Tensor, personal: _Personal | None) -> Tensor:
         """(B, T, d_in) -> (B, T, d_out)"""
         if personal is None:
             return self.frozen.matrix(x)
-        return adapted_linear(x, personal[self.name].to(x.dtype), self.frozen)
+        if personal.differentiable:
+            return adapted_linear(x, personal.middles[self.name], self.frozen)
+        return answered_linear(x, personal.middles[self.name], self.frozen)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,14 +86,14 @@ class _Layer:
 
 
 class LeanCache:
-    """Keys and values by position: (L, B, kv heads, capacity + 1, head_dim) each.
+    """Keys and values by position: (B, kv heads, capacity + 1, head_dim) each for every layer.
 
     The slot past the capacity takes the pads of ragged chunks and is never read.
     """
 
     def __init__(self, layers: int, batch: int, heads: int, capacity: int, width: int, like: Tensor) -> None:
-        self.k = like.new_zeros(layers, batch, heads, capacity + 1, width)
-        self.v = like.new_zeros(layers, batch, heads, capacity + 1, width)
+        self.k = list(like.new_zeros(layers, batch, heads, capacity + 1, width))
+        self.v = list(like.new_zeros(layers, batch, heads, capacity + 1, width))
         self.capacity = capacity
         self.lengths = torch.zeros(batch, dtype=torch.int64, device=like.device)
         self.longest = 0
@@ -113,7 +134,7 @@ class LeanRunner:
         dtype: torch.dtype,
     ) -> None:
         self._device, self._dtype = device, dtype
-        self._kept: tuple[Tensor | None, Parts | None] | None = None
+        self._kept: tuple[Tensor | None, _Personal | None] | None = None
         self._layout = layout
         hidden = int(config["hidden_size"])
         self._heads = int(config["num_attention_heads"])
@@ -160,12 +181,8 @@ class LeanRunner:
                     down=linear(f"{p}.down", "mlp.down_proj"),
                 )
             )
-        angles = torch.outer(
-            torch.arange(self._window, dtype=torch.float32),
-            _rope_theta(config) ** (-torch.arange(0, self._width, 2, dtype=torch.float32) / self._width),
-        )
-        self._cos = torch.cat([angles, angles], dim=1).cos().to(device, dtype)
-        self._sin = torch.cat([-angles, angles], dim=1).sin().to(device, dtype)
+        cos, sin = _rotary(_rope_theta(config), self._window, self._width)
+        self._cos, self._sin = cos.to(device, dtype), sin.to(device, dtype)
 
     @staticmethod
     def supports(config: Mapping[str, Any]) -> bool:
@@ -198,7 +215,7 @@ class LeanRunner:
         length = tokens.shape[1]
         short = self._short(length)
         step = _Step(self._cos[None, None, :length], self._sin[None, None, :length], None, short, 0, None, length)
-        parts = self._parts(personal)
+        parts = self._cut(personal)
         hidden = self._body(tokens, parts, step, None)
         return self._logits(hidden[rows, cols], parts, rows)
 
@@ -227,7 +244,7 @@ class LeanRunner:
             mask = mask.masked_fill_(~seen, float("-inf"))[:, None, None]
         kept = self._kept  # a reply asks with the same tensor for every token: cut it up once
         if kept is None or kept[0] is not personal:
-            self._kept = kept = (personal, self._parts(personal))
+            self._kept = kept = (personal, self._cut(personal))
         parts = kept[1]
         hidden = self._body(tokens, parts, _Step(cos, sin, mask, None, start, positions, stop), cache)
         last = hidden[torch.arange(batch, device=self._device), lengths - 1]
@@ -245,20 +262,28 @@ class LeanRunner:
             return None
         return causal_mask(length, self._heads // self._kv_heads, self._embed)
 
-    def _parts(self, personal: Tensor | None) -> Parts | None:
-        """(B, d) cut into its segments."""
+    def _cut(self, personal: Tensor | None) -> _Personal | None:
+        """(B, d) cut into its segments; one split, so that one backward joins the gradients."""
         if personal is None:
             return None
+        differentiable = torch.is_grad_enabled()
         pieces = personal.split(list(self._layout.groups), dim=1)
-        return {s.name: p.view(-1, *s.shape) for s, p in zip(self._layout.segments, pieces, strict=True)}
+        parts = {s.name: p.view(-1, *s.shape) for s, p in zip(self._layout.segments, pieces, strict=True)}
+        opened = parts["gates"].exp().to(self._dtype)[..., None, None]  # (B, L, 2, 1, 1)
+        middles = {
+            linear.name: parts[linear.name].to(self._dtype)
+            if differentiable
+            else folded(parts[linear.name], linear.frozen)
+            for layer in self._layers
+            for linear in (layer.qkv, layer.o, layer.gate_up, layer.down)
+        }
+        gates = [pair.unbind(1) for pair in opened.unbind(1)]
+        return _Personal(middles, parts["output"].to(self._dtype), gates, differentiable)
 
-    def _body(self, tokens: Tensor, personal: Parts | None, step: _Step, cache: LeanCache | None) -> Tensor:
+    def _body(self, tokens: Tensor, personal: _Personal | None, step: _Step, cache: LeanCache | None) -> Tensor:
         """(B, T) -> final normed hidden state (B, T, h)."""
         x = F.embedding(tokens, self._embed)
-        gates: list[tuple[Tensor, ...]] | None = None
-        if personal is not None:
-            opened = personal["gates"].exp().to(x.dtype)[..., None, None]  # (B, L, 2, 1, 1)
-            gates = [pair.unbind(1) for pair in opened.unbind(1)]
+        gates = None if personal is None else personal.gates
         for i, layer in enumerate(self._layers):
             out = layer.o(self._attention(x, layer, personal, step, cache, i), personal)
             x = x + out if gates is None else gated_sum(x, out, gates[i][0])
@@ -267,7 +292,7 @@ class LeanRunner:
         return rms_norm(x, self._norm, self._eps)
 
     def _attention(
-        self, x: Tensor, layer: _Layer, personal: Parts | None, step: _Step, cache: LeanCache | None, index: int
+        self, x: Tensor, layer: _Layer, personal: _Personal | None, step: _Step, cache: LeanCache | None, index: int
     ) -> Tensor:
         batch, length, _ = x.shape
         heads, kv, width = self._heads, self._kv_heads, self._width
@@ -295,24 +320,33 @@ class LeanRunner:
             out = (torch.softmax(scores, dim=-1) @ v).view(batch, heads, length, width)
         return out.transpose(1, 2).reshape(batch, length, heads * width)
 
-    def _logits(self, hidden: Tensor, personal: Parts | None, rows: Tensor | None) -> Tensor:
+    def _logits(self, hidden: Tensor, personal: _Personal | None, rows: Tensor | None) -> Tensor:
         """(N, h) -> (N, vocabulary) float32; the output embedding of each row's owner is added first."""
         if personal is not None:
-            own = personal["output"].to(hidden.dtype)
-            hidden = hidden + (own if rows is None else own[rows])
+            hidden = hidden + (personal.output if rows is None else personal.output[rows])
         return frozen_product(hidden, self._read_out).float()
 
 
 def _remember(cache: LeanCache, index: int, k: Tensor, v: Tensor, step: _Step) -> tuple[Tensor, Tensor]:
     """Write the chunk's keys and values at their positions; return all that are in use."""
+    keys, values = cache.k[index], cache.v[index]
     if step.positions is None:
-        cache.k[index, :, :, step.start : step.stop] = k
-        cache.v[index, :, :, step.start : step.stop] = v
+        keys.narrow(2, step.start, step.stop - step.start).copy_(k)
+        values.narrow(2, step.start, step.stop - step.start).copy_(v)
     else:
         rows = torch.arange(k.shape[0], device=k.device)[:, None]
-        cache.k[index][rows, :, step.positions] = k.transpose(1, 2)
-        cache.v[index][rows, :, step.positions] = v.transpose(1, 2)
-    return cache.k[index, :, :, : step.stop], cache.v[index, :, :, : step.stop]
+        keys[rows, :, step.positions] = k.transpose(1, 2)
+        values[rows, :, step.positions] = v.transpose(1, 2)
+    return keys.narrow(2, 0, step.stop), values.narrow(2, 0, step.stop)
+
+
+def _rotary(theta: float, window: int, width: int) -> tuple[Tensor, Tensor]:
+    """Cosine and sine (window, head_dim) by position, as :func:`ipse.model.attention.turn` takes them."""
+    angles = torch.outer(
+        torch.arange(window, dtype=torch.float32),
+        theta ** (-torch.arange(0, width, 2, dtype=torch.float32) / width),
+    )
+    return torch.cat([angles, angles], dim=1).cos(), torch.cat([-angles, angles], dim=1).sin()
 
 
 def _rope_theta(config: Mapping[str, Any]) -> float:

@@ -2,9 +2,9 @@
 """Products with a weight that never changes, kept in the order in which the processor wants to read it.
 
 torch rearranges a weight anew for every product, because the weight might have changed. A base's never does, so
-oneDNN is asked once to lay it out in blocks, and the products then take 0.3 to 0.6 of the time in float32 (measured
-with one thread on a processor with AVX512; in bfloat16 0.65 for one token, 0.95 for many). Results differ from the
-plain product's by rounding only.
+oneDNN is asked once to lay it out in blocks, and the products then take 0.3 to 0.6 of the time in float32 for 8 tokens
+and more (measured with one thread on a processor with AVX512; in bfloat16 0.65 for one token, 0.95 for many). For one
+token a product waits for the memory either way. Results differ from the plain product's by rounding only.
 
 The operators are torch's own but not documented, so they are believed only after a trial product, and everything
 here works without them: on a GPU, in another precision, on a processor or a torch that has none.
@@ -24,64 +24,84 @@ logger = logging.getLogger(__name__)
 
 _ROWS = 64
 """Tokens for which oneDNN chooses the blocks; measured as good for 2 to 512."""
-_SMALL = 1 << 19
-"""Multiplications below which a plain product in float32 is as fast: calling oneDNN has its own cost."""
+_SKINNY = 1 << 15
+"""Numbers in a matrix of few rows or columns, for which a plain product is faster while there are few tokens."""
+_SMALL = 1 << 18
+"""Multiplications of such a product up to which it is: calling oneDNN has its own cost."""
+
+
+_JOINED = 1 << 20
+"""Numbers in a matrix up to which V is packed once more below W: there it is the calls that cost, not the memory."""
 
 
 class FrozenMatrix:
     """``x -> x W^T + b`` for a frozen W, and with it ``x V^T`` for a few frozen rows V.
 
-    Where the weight is packed, a large one is not kept in its plain form beside it. The transposed form, which only
-    a gradient needs, is made at the first gradient.
+    Where the weight is packed it is not kept in its plain form beside it. The transposed form, which only a gradient
+    needs, is made at the first gradient, and that with V below a small W at the first fork.
     """
 
     def __init__(self, weight: Tensor, below: Tensor | None = None, bias: Tensor | None = None) -> None:
         """Weight (d_out, d_in); below, V, (r, d_in); bias (d_out,). All of one dtype on one device."""
-        self.d_out, d_in = weight.shape
+        self.d_out = len(weight)
         self._size = weight.numel()
         self._bias = bias
-        self._below = weight.new_zeros(0, d_in) if below is None else below
-        self._long_bias = None if bias is None else torch.cat([bias, bias.new_zeros(len(self._below))])
-        packs = weight.device.type == "cpu" and can_pack(weight.dtype)
-        self._packed = _pack(weight) if packs else None
-        self._packed_below = _pack(self._below) if packs and len(self._below) else None
+        self._rows_of_v = below
+        self._packed = _pack(weight) if weight.device.type == "cpu" and can_pack(weight.dtype) else None
         self._packed_back: Any = None
+        self._packed_joined: Any = None
         self._plain: Tensor | None = None
-        """(d_out + r, d_in): V as further rows of W, so that one product gives both."""
-        if self._packed is None or self._takes_plain(1, self._size):
-            self._plain = weight if below is None else torch.cat([weight, below]).contiguous()
+        """(d_out, d_in), where it is needed."""
+        self._below: FrozenMatrix | None = None
+        self._joined: Tensor | None = None
+        """(d_out + r, d_in): V as further rows of W, where nothing is packed: one product gives both."""
+        self._joined_bias = None
+        if below is not None and bias is not None:
+            self._joined_bias = torch.cat([bias, bias.new_zeros(len(below))])
+        if self._packed is None:
+            self._joined = weight if below is None else torch.cat([weight, below]).contiguous()
+            self._plain = self._joined[: self.d_out]
+        else:
+            self._below = None if below is None or self._size <= _JOINED else FrozenMatrix(below)
+            if self._size < _SKINNY and weight.dtype == torch.float32:
+                self._plain = weight
 
     def __call__(self, x: Tensor) -> Tensor:
         """(..., d_in) -> (..., d_out)"""
-        if self._plain is not None and (self._packed is None or self._takes_plain(_rows(x), self._size)):
-            return F.linear(x, self._plain[: self.d_out], self._bias)
+        if self._packed is None or self._takes_plain(x):
+            assert self._plain is not None
+            return F.linear(x, self._plain, self._bias)
         return _product(x, self._packed, self._bias)
 
     def both(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """(..., d_in) -> x W^T + b (..., d_out) and x V^T (..., r); the first is the caller's to write to."""
-        rows = _rows(x)
-        if self._plain is not None and (self._packed is None or self._takes_plain(rows, self._size)):
-            joined = F.linear(x, self._plain, self._long_bias)
-            return joined[..., : self.d_out], joined[..., self.d_out :]
-        if self._takes_plain(rows, self._below.numel()):
-            return _product(x, self._packed, self._bias), F.linear(x, self._below)
-        return _product(x, self._packed, self._bias), _product(x, self._packed_below, None)
+        if self._below is not None:
+            return self(x), self._below(x)
+        if self._packed is None:
+            assert self._joined is not None
+            joined = F.linear(x, self._joined, self._joined_bias)
+        else:
+            if self._packed_joined is None:
+                assert self._rows_of_v is not None
+                self._packed_joined = _pack(torch.cat([self._packed.to_dense(), self._rows_of_v]))
+            joined = _product(x, self._packed_joined, self._joined_bias)
+        y, z = joined.split_with_sizes([self.d_out, joined.shape[-1] - self.d_out], -1)
+        return y, z
 
     def back(self, dy: Tensor, dz: Tensor | None = None) -> Tensor:
         """The gradient with respect to x: dy W + dz V, of dy (N, d_out) and dz (N, r), as (N, d_in)."""
-        if self._packed is None or self._takes_plain(len(dy), self._size):
+        if self._packed is None:
             assert self._plain is not None
-            dx = dy @ self._plain[: self.d_out]
+            dx = dy @ self._plain
         else:
             if self._packed_back is None:
-                plain = self._packed.to_dense() if self._plain is None else self._plain[: self.d_out]
-                self._packed_back = _pack(plain.T.contiguous())
+                self._packed_back = _pack(self._packed.to_dense().T.contiguous())
             dx = _product(dy, self._packed_back, None)
-        return dx if dz is None else dx.addmm_(dz, self._below)
+        return dx if dz is None or self._rows_of_v is None else dx.addmm_(dz, self._rows_of_v)
 
-    def _takes_plain(self, rows: int, size: int) -> bool:
-        """Whether a product of so many rows with so many numbers is too small for packing to help."""
-        return self._below.dtype == torch.float32 and rows * size < _SMALL
+    def _takes_plain(self, x: Tensor) -> bool:
+        """Whether the product is so small that packing does not help."""
+        return self._plain is not None and x.numel() * self.d_out < _SMALL
 
 
 @functools.cache
@@ -105,10 +125,6 @@ def can_pack(dtype: torch.dtype) -> bool:
 
 _MEASURED = ("AVX2", "AVX512")
 """Instruction sets for which this is known to help."""
-
-
-def _rows(x: Tensor) -> int:
-    return x.numel() // x.shape[-1]
 
 
 def _pack(weight: Tensor) -> Any:
