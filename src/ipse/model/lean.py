@@ -216,8 +216,9 @@ class LeanRunner:
         short = self._short(length)
         step = _Step(self._cos[None, None, :length], self._sin[None, None, :length], None, short, 0, None, length)
         parts = self._cut(personal)
-        hidden = self._body(tokens, parts, step, None)
-        return self._logits(hidden[rows, cols], parts, rows)
+        keep, place = _wanted(rows, cols, len(tokens))
+        hidden = self._body(tokens, parts, step, None, keep)
+        return self._logits(hidden[rows, place], parts, rows)
 
     def new_cache(self, batch: int, capacity: int) -> LeanCache:
         return LeanCache(len(self._layers), batch, self._kv_heads, capacity, self._width, self._embed)
@@ -246,8 +247,8 @@ class LeanRunner:
         if kept is None or kept[0] is not personal:
             self._kept = kept = (personal, self._cut(personal))
         parts = kept[1]
-        hidden = self._body(tokens, parts, _Step(cos, sin, mask, None, start, positions, stop), cache)
-        last = hidden[torch.arange(batch, device=self._device), lengths - 1]
+        keep = (lengths - 1)[:, None] if chunk > 1 else None
+        last = self._body(tokens, parts, _Step(cos, sin, mask, None, start, positions, stop), cache, keep)[:, 0]
         if batch > 1 and chunk > 1:
             cache.even = cache.even and bool((lengths == chunk).all())
         cache.lengths = cache.lengths + lengths
@@ -280,12 +281,20 @@ class LeanRunner:
         gates = [pair.unbind(1) for pair in opened.unbind(1)]
         return _Personal(middles, parts["output"].to(self._dtype), gates, differentiable)
 
-    def _body(self, tokens: Tensor, personal: _Personal | None, step: _Step, cache: LeanCache | None) -> Tensor:
-        """(B, T) -> final normed hidden state (B, T, h)."""
+    def _body(
+        self, tokens: Tensor, personal: _Personal | None, step: _Step, cache: LeanCache | None, keep: Tensor | None
+    ) -> Tensor:
+        """(B, T) -> final normed hidden state (B, T, h); of the positions (B, P) in ``keep`` alone, if given.
+
+        What the others would be after the last attention, nobody asks.
+        """
         x = F.embedding(tokens, self._embed)
         gates = None if personal is None else personal.gates
         for i, layer in enumerate(self._layers):
-            out = layer.o(self._attention(x, layer, personal, step, cache, i), personal)
+            out = self._attention(x, layer, personal, step, cache, i)
+            if keep is not None and i == len(self._layers) - 1:
+                x, out = _taken(x, keep), _taken(out, keep)
+            out = layer.o(out, personal)
             x = x + out if gates is None else gated_sum(x, out, gates[i][0])
             out = layer.down(gated_silu(layer.gate_up(rms_norm(x, layer.norm_ffn, self._eps), personal)), personal)
             x = x + out if gates is None else gated_sum(x, out, gates[i][1])
@@ -325,6 +334,26 @@ class LeanRunner:
         if personal is not None:
             hidden = hidden + (personal.output if rows is None else personal.output[rows])
         return frozen_product(hidden, self._read_out).float()
+
+
+def _taken(x: Tensor, positions: Tensor) -> Tensor:
+    """(B, T, h) at positions (B, P) -> (B, P, h)"""
+    return x.gather(1, positions[..., None].expand(-1, -1, x.shape[-1]))
+
+
+def _wanted(rows: Tensor, cols: Tensor, batch: int) -> tuple[Tensor, Tensor]:
+    """Positions by row (B, P), as many as the row that wants most, and where in its row each of (N,) is found.
+
+    Rows that want fewer read position 0 as often again.
+    """
+    order = torch.argsort(rows, stable=True)
+    counts = torch.bincount(rows, minlength=batch)
+    before = counts.cumsum(0) - counts
+    place = torch.empty_like(rows)
+    place[order] = torch.arange(len(rows), device=rows.device) - before[rows[order]]
+    positions = rows.new_zeros(batch, int(counts.max()))
+    positions[rows, place] = cols
+    return positions, place
 
 
 def _remember(cache: LeanCache, index: int, k: Tensor, v: Tensor, step: _Step) -> tuple[Tensor, Tensor]:
