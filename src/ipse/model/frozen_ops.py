@@ -25,6 +25,7 @@ class FrozenLinear:
     def __init__(self, weight: Tensor, bias: Tensor | None, u: Tensor, v: Tensor) -> None:
         """Weight (d_out, d_in); bias (d_out,); u (d_out, r), the scale s in it; v (r, d_in)."""
         self.matrix = FrozenMatrix(weight, v, bias)
+        self.rank = len(v)
         self.u_t = u.T.contiguous()
         self.by_u = FrozenMatrix(self.u_t)
         """dy -> s U^T dy, which only a gradient asks for."""
@@ -173,8 +174,8 @@ def folded(r: Tensor, frozen: FrozenLinear) -> Tensor:
 def answered_linear(x: Tensor, middle: Tensor, frozen: FrozenLinear) -> Tensor:
     """As :func:`adapted_linear`, of a :func:`folded` R and without a gradient: fewer and smaller operations."""
     y, z = frozen.matrix.both(x)
-    flat, rank = y.view(-1, frozen.matrix.d_out), len(frozen.u_t)
-    if middle.dim() == 2:
+    flat, rank = y.view(-1, frozen.matrix.d_out), frozen.rank
+    if middle.ndim == 2:
         flat.addmm_(z.view(-1, rank), middle)
     else:
         flat.addmm_(torch.bmm(z, middle).view(-1, rank), frozen.u_t)

@@ -45,6 +45,7 @@ class FrozenMatrix:
         """Weight (d_out, d_in); below, V, (r, d_in); bias (d_out,). All of one dtype on one device."""
         self.d_out = len(weight)
         self._size = weight.numel()
+        self._sizes = [self.d_out, 0 if below is None else len(below)]
         self._bias = bias
         self._rows_of_v = below
         self._packed = _pack(weight) if weight.device.type == "cpu" and can_pack(weight.dtype) else None
@@ -73,20 +74,18 @@ class FrozenMatrix:
             return F.linear(x, self._plain, self._bias)
         return _product(x, self._packed, self._bias)
 
-    def both(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def both(self, x: Tensor) -> tuple[Tensor, ...]:
         """(..., d_in) -> x W^T + b (..., d_out) and x V^T (..., r); the first is the caller's to write to."""
+        if self._packed_joined is not None:  # asked first: a decoding step comes here for every linear
+            return _product(x, self._packed_joined, self._joined_bias).split_with_sizes(self._sizes, -1)
         if self._below is not None:
             return self(x), self._below(x)
         if self._packed is None:
             assert self._joined is not None
-            joined = F.linear(x, self._joined, self._joined_bias)
-        else:
-            if self._packed_joined is None:
-                assert self._rows_of_v is not None
-                self._packed_joined = _pack(torch.cat([self._packed.to_dense(), self._rows_of_v]))
-            joined = _product(x, self._packed_joined, self._joined_bias)
-        y, z = joined.split_with_sizes([self.d_out, joined.shape[-1] - self.d_out], -1)
-        return y, z
+            return F.linear(x, self._joined, self._joined_bias).split_with_sizes(self._sizes, -1)
+        assert self._rows_of_v is not None
+        self._packed_joined = _pack(torch.cat([self._packed.to_dense(), self._rows_of_v]))
+        return self.both(x)
 
     def back(self, dy: Tensor, dz: Tensor | None = None) -> Tensor:
         """The gradient with respect to x: dy W + dz V, of dy (N, d_out) and dz (N, r), as (N, d_in)."""
