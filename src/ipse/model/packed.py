@@ -28,8 +28,6 @@ _SKINNY = 1 << 15
 """Numbers in a matrix of few rows or columns, for which a plain product is faster while there are few tokens."""
 _SMALL = 1 << 18
 """Multiplications of such a product up to which it is: calling oneDNN has its own cost."""
-
-
 _JOINED = 1 << 20
 """Numbers in a matrix up to which V is packed once more below W: there it is the calls that cost, not the memory."""
 
@@ -38,7 +36,7 @@ class FrozenMatrix:
     """``x -> x W^T + b`` for a frozen W, and with it ``x V^T`` for a few frozen rows V.
 
     Where the weight is packed it is not kept in its plain form beside it. The transposed form, which only a gradient
-    needs, is made at the first gradient, and that with V below a small W at the first fork.
+    needs, is made at the first gradient, and the form with V below it, of a small W, at the first fork.
     """
 
     def __init__(self, weight: Tensor, below: Tensor | None = None, bias: Tensor | None = None) -> None:
