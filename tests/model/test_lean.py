@@ -77,6 +77,19 @@ def test_no_row_depends_on_who_shares_its_batch(bases: tuple[Base, Base], count:
         at += len(row)
 
 
+def test_logits_may_be_asked_for_in_any_order_and_twice(bases: tuple[Base, Base]) -> None:
+    lean, _ = bases
+    rng = np.random.default_rng(7)
+    rows = [rng.integers(3, 60, size=20).tolist() for _ in range(4)]
+    states = states_of(lean, 4)
+    all_of_them = every_logit(lean, rows, states).view(4, 20, -1)
+    row, col = torch.tensor([3, 0, 3, 0, 0, 1, 3]), torch.tensor([19, 4, 0, 4, 11, 7, 2])  # none of the third row
+    personal = stack(states, lean.layout, lean.runner.device)
+    with torch.no_grad():
+        some = lean.runner.select(pad(rows, lean.runner.device).tokens, personal, row, col)
+    torch.testing.assert_close(some, all_of_them[row, col], atol=1e-4, rtol=1e-4)
+
+
 def test_ragged_chunks_through_the_cache_equal_one_pass(bases: tuple[Base, Base]) -> None:
     lean, _ = bases
     rng = np.random.default_rng(3)

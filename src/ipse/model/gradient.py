@@ -20,8 +20,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional as F
 
+from ipse.model.frozen_ops import chosen_log_probability
 from ipse.model.personal import stack
 from ipse.model.runner import pad
 from ipse.model.state import PersonalState
@@ -100,7 +100,7 @@ def _forward(base: Base, examples: Sequence[Example], personal: Tensor | None) -
                 weights.append(share / total)
     row = torch.tensor(rows, device=device)
     logits = base.runner.select(chunk.tokens, personal, row, torch.tensor(cols, device=device))
-    logp = F.log_softmax(logits, dim=-1).gather(1, torch.tensor(targets, device=device)[:, None])[:, 0]
+    logp = chosen_log_probability(logits, torch.tensor(targets, device=device))
     weight = torch.tensor(weights, device=device, dtype=logp.dtype)
     unlikely = -torch.log1p(-logp.exp().clamp(max=1 - 1e-6))
     loss = torch.where(weight > 0, -logp * weight, -weight * unlikely)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A lean forward of our own for Llama-shaped bases: fewer operations, fused weights, its own cache.
 
-What makes a mixed batch cheap is that the basis is shared: ``V`` is stored as extra rows of the frozen
-weight, so ``V x`` comes out of the same matrix product as ``W x``; only the r x r middle differs by user::
+What makes a mixed batch cheap is that the basis is shared: ``V`` is a few extra rows of the frozen weight; only
+the r x r middle differs by user::
 
     [y | z] = x [W | V]^T        one product for the whole batch        (B, T, d_out + r)
     z_b     = z_b R_b^T          one small product per user             (B, T, r)
@@ -22,40 +22,55 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ipse.model.frozen_ops import adapted_linear, rms_norm
+from ipse.model.attention import SHORT, causal_attention, causal_mask
+from ipse.model.frozen_ops import (
+    FrozenLinear,
+    adapted_linear,
+    answered_linear,
+    folded,
+    frozen_product,
+    gated_silu,
+    gated_sum,
+    rms_norm,
+)
 from ipse.model.layout import StateLayout
+from ipse.model.packed import FrozenMatrix
 from ipse.model.runner import Cache
 
 if TYPE_CHECKING:
     from ipse.model.basis import Basis
 
-Parts = Mapping[str, Tensor]
-"""Segment name -> (B, *shape): the personal numbers of each row, cut up once so that one backward joins them."""
-
 FAMILIES = frozenset({"llama", "mistral", "qwen2", "qwen3"})
+
+
+@dataclass(frozen=True, slots=True)
+class _Personal:
+    """The personal numbers of each row of a batch, cut up once, in the base's precision."""
+
+    middles: Mapping[str, Tensor]
+    """By name of the linear: R (B, r, r), or what :func:`ipse.model.frozen_ops.folded` makes of it."""
+    output: Tensor
+    """(B, h)"""
+    gates: list[tuple[Tensor, ...]]
+    """By layer: factors (B, 1, 1) of what attention and feed-forward add."""
+    differentiable: bool
 
 
 @dataclass(frozen=True, slots=True)
 class _Linear:
     """One fused linear and its place in the state."""
 
-    weight: Tensor
-    """(d_out + r, d_in): the frozen weight, the basis' V below it."""
-    bias: Tensor | None
-    """(d_out,)"""
-    u_t: Tensor
-    """(r, d_out): s U, transposed."""
-    d_out: int
+    frozen: FrozenLinear
     name: str
     """Of its segment."""
 
-    def __call__(self, x: Tensor, personal: Parts | None) -> Tensor:
+    def __call__(self, x: Tensor, personal: _Personal | None) -> Tensor:
         """(B, T, d_in) -> (B, T, d_out)"""
         if personal is None:
-            return F.linear(x, self.weight[: self.d_out], self.bias)
-        r = personal[self.name].to(x.dtype)
-        y = adapted_linear(x, r, self.weight, self.u_t, self.d_out)
-        return y if self.bias is None else y + self.bias
+            return self.frozen.matrix(x)
+        if personal.differentiable:
+            return adapted_linear(x, personal.middles[self.name], self.frozen)
+        return answered_linear(x, personal.middles[self.name], self.frozen)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,14 +86,14 @@ class _Layer:
 
 
 class LeanCache:
-    """Keys and values by position: (L, B, kv heads, capacity + 1, head_dim) each.
+    """Keys and values by position: (B, kv heads, capacity + 1, head_dim) each for every layer.
 
     The slot past the capacity takes the pads of ragged chunks and is never read.
     """
 
     def __init__(self, layers: int, batch: int, heads: int, capacity: int, width: int, like: Tensor) -> None:
-        self.k = like.new_zeros(layers, batch, heads, capacity + 1, width)
-        self.v = like.new_zeros(layers, batch, heads, capacity + 1, width)
+        self.k = list(like.new_zeros(layers, batch, heads, capacity + 1, width))
+        self.v = list(like.new_zeros(layers, batch, heads, capacity + 1, width))
         self.capacity = capacity
         self.lengths = torch.zeros(batch, dtype=torch.int64, device=like.device)
         self.longest = 0
@@ -93,9 +108,11 @@ class _Step:
 
     cos: Tensor
     sin: Tensor
-    """(B or 1, 1, T, head_dim)"""
+    """(B or 1, 1, T, head_dim), see :func:`ipse.model.attention.turn`"""
     mask: Tensor | None
-    """(B or 1, 1, 1, T, S) additive, or None for plain causal over the chunk itself."""
+    """(B or 1, 1, 1, T, S) additive; None where nothing is to be masked, or plain causal is over the chunk itself."""
+    short: Tensor | None
+    """The mask of :func:`ipse.model.attention.causal_attention`, for a chunk that attends to itself alone by it."""
     start: int
     positions: Tensor | None
     """(B, T) slots to write where rows differ, or None: write at start..start+T."""
@@ -117,7 +134,7 @@ class LeanRunner:
         dtype: torch.dtype,
     ) -> None:
         self._device, self._dtype = device, dtype
-        self._kept: tuple[Tensor | None, Parts | None] | None = None
+        self._kept: tuple[Tensor | None, _Personal | None] | None = None
         self._layout = layout
         hidden = int(config["hidden_size"])
         self._heads = int(config["num_attention_heads"])
@@ -136,6 +153,7 @@ class LeanRunner:
         self._norm = get("model.norm.weight")
         tied = "lm_head.weight" not in weights
         self._head = self._embed if tied else get("lm_head.weight")
+        self._read_out = FrozenMatrix(self._head)
         parts = {p.name: p for p in basis.linears}
 
         def linear(name: str, *modules: str) -> _Linear:
@@ -145,7 +163,7 @@ class LeanRunner:
             bias = stack(*(f"{m}.bias" for m in full)) if f"{full[0]}.bias" in weights else None
             v = torch.from_numpy(part.v.copy()).to(weight)
             u = torch.from_numpy(part.u * basis.scale).to(weight)
-            return _Linear(torch.cat([weight, v]).contiguous(), bias, u.T.contiguous(), len(weight), name)
+            return _Linear(FrozenLinear(weight, bias, u, v), name)
 
         self._layers: list[_Layer] = []
         for i in range(int(config["num_hidden_layers"])):
@@ -163,12 +181,8 @@ class LeanRunner:
                     down=linear(f"{p}.down", "mlp.down_proj"),
                 )
             )
-        angles = torch.outer(
-            torch.arange(self._window, dtype=torch.float32),
-            _rope_theta(config) ** (-torch.arange(0, self._width, 2, dtype=torch.float32) / self._width),
-        )
-        angles = torch.cat([angles, angles], dim=1)
-        self._cos, self._sin = angles.cos().to(device, dtype), angles.sin().to(device, dtype)
+        cos, sin = _rotary(_rope_theta(config), self._window, self._width)
+        self._cos, self._sin = cos.to(device, dtype), sin.to(device, dtype)
 
     @staticmethod
     def supports(config: Mapping[str, Any]) -> bool:
@@ -199,10 +213,12 @@ class LeanRunner:
 
     def select(self, tokens: Tensor, personal: Tensor | None, rows: Tensor, cols: Tensor) -> Tensor:
         length = tokens.shape[1]
-        step = _Step(self._cos[None, None, :length], self._sin[None, None, :length], None, 0, None, length)
-        parts = self._parts(personal)
-        hidden = self._body(tokens, parts, step, None)
-        return self._logits(hidden[rows, cols], parts, rows)
+        short = self._short(length)
+        step = _Step(self._cos[None, None, :length], self._sin[None, None, :length], None, short, 0, None, length)
+        parts = self._cut(personal)
+        keep, place = _wanted(rows, cols, len(tokens))
+        hidden = self._body(tokens, parts, step, None, keep)
+        return self._logits(hidden[rows, place], parts, rows)
 
     def new_cache(self, batch: int, capacity: int) -> LeanCache:
         return LeanCache(len(self._layers), batch, self._kv_heads, capacity, self._width, self._embed)
@@ -229,10 +245,10 @@ class LeanRunner:
             mask = mask.masked_fill_(~seen, float("-inf"))[:, None, None]
         kept = self._kept  # a reply asks with the same tensor for every token: cut it up once
         if kept is None or kept[0] is not personal:
-            self._kept = kept = (personal, self._parts(personal))
+            self._kept = kept = (personal, self._cut(personal))
         parts = kept[1]
-        hidden = self._body(tokens, parts, _Step(cos, sin, mask, start, positions, stop), cache)
-        last = hidden[torch.arange(batch, device=self._device), lengths - 1]
+        keep = (lengths - 1)[:, None] if chunk > 1 else None
+        last = self._body(tokens, parts, _Step(cos, sin, mask, None, start, positions, stop), cache, keep)[:, 0]
         if batch > 1 and chunk > 1:
             cache.even = cache.even and bool((lengths == chunk).all())
         cache.lengths = cache.lengths + lengths
@@ -241,31 +257,51 @@ class LeanRunner:
 
     # -- inside -----------------------------------------------------------------------------------
 
-    def _parts(self, personal: Tensor | None) -> Parts | None:
-        """(B, d) cut into its segments."""
+    def _short(self, length: int) -> Tensor | None:
+        """The mask for attention over one short chunk, where that is the faster way."""
+        if self._device.type != "cpu" or length > SHORT:
+            return None
+        return causal_mask(length, self._heads // self._kv_heads, self._embed)
+
+    def _cut(self, personal: Tensor | None) -> _Personal | None:
+        """(B, d) cut into its segments; one split, so that one backward joins the gradients."""
         if personal is None:
             return None
+        differentiable = torch.is_grad_enabled()
         pieces = personal.split(list(self._layout.groups), dim=1)
-        return {s.name: p.view(-1, *s.shape) for s, p in zip(self._layout.segments, pieces, strict=True)}
+        parts = {s.name: p.view(-1, *s.shape) for s, p in zip(self._layout.segments, pieces, strict=True)}
+        opened = parts["gates"].exp().to(self._dtype)[..., None, None]  # (B, L, 2, 1, 1)
+        middles = {
+            linear.name: parts[linear.name].to(self._dtype)
+            if differentiable
+            else folded(parts[linear.name], linear.frozen)
+            for layer in self._layers
+            for linear in (layer.qkv, layer.o, layer.gate_up, layer.down)
+        }
+        gates = [pair.unbind(1) for pair in opened.unbind(1)]
+        return _Personal(middles, parts["output"].to(self._dtype), gates, differentiable)
 
-    def _body(self, tokens: Tensor, personal: Parts | None, step: _Step, cache: LeanCache | None) -> Tensor:
-        """(B, T) -> final normed hidden state (B, T, h)."""
+    def _body(
+        self, tokens: Tensor, personal: _Personal | None, step: _Step, cache: LeanCache | None, keep: Tensor | None
+    ) -> Tensor:
+        """(B, T) -> final normed hidden state (B, T, h); of the positions (B, P) in ``keep`` alone, if given.
+
+        What the others would be after the last attention, nobody asks.
+        """
         x = F.embedding(tokens, self._embed)
-        gates: list[tuple[Tensor, ...]] | None = None
-        if personal is not None:
-            opened = personal["gates"].exp().to(x.dtype)[..., None, None]  # (B, L, 2, 1, 1)
-            gates = [pair.unbind(1) for pair in opened.unbind(1)]
+        gates = None if personal is None else personal.gates
         for i, layer in enumerate(self._layers):
-            out = layer.o(self._attention(x, layer, personal, step, cache, i), personal)
-            x = x + out if gates is None else torch.addcmul(x, out, gates[i][0])
-            both = layer.gate_up(rms_norm(x, layer.norm_ffn, self._eps), personal)
-            gate, up = both.chunk(2, dim=-1)
-            out = layer.down(F.silu(gate) * up, personal)
-            x = x + out if gates is None else torch.addcmul(x, out, gates[i][1])
+            out = self._attention(x, layer, personal, step, cache, i)
+            if keep is not None and i == len(self._layers) - 1:
+                x, out = _taken(x, keep), _taken(out, keep)
+            out = layer.o(out, personal)
+            x = x + out if gates is None else gated_sum(x, out, gates[i][0])
+            out = layer.down(gated_silu(layer.gate_up(rms_norm(x, layer.norm_ffn, self._eps), personal)), personal)
+            x = x + out if gates is None else gated_sum(x, out, gates[i][1])
         return rms_norm(x, self._norm, self._eps)
 
     def _attention(
-        self, x: Tensor, layer: _Layer, personal: Parts | None, step: _Step, cache: LeanCache | None, index: int
+        self, x: Tensor, layer: _Layer, personal: _Personal | None, step: _Step, cache: LeanCache | None, index: int
     ) -> Tensor:
         batch, length, _ = x.shape
         heads, kv, width = self._heads, self._kv_heads, self._width
@@ -273,13 +309,12 @@ class LeanRunner:
         qkv = qkv.view(batch, length, heads + 2 * kv, width)
         if layer.norm_q is not None and layer.norm_k is not None:
             q, k, v = qkv.split([heads, kv, kv], dim=2)
-            q = rms_norm(q, layer.norm_q, self._eps)
-            k = rms_norm(k, layer.norm_k, self._eps)
-            qk, v = torch.cat([q, k], dim=2).transpose(1, 2), v.transpose(1, 2)
-        else:
-            qk, v = qkv.transpose(1, 2).split([heads + kv, kv], dim=1)
+            qkv = torch.cat([rms_norm(q, layer.norm_q, self._eps), rms_norm(k, layer.norm_k, self._eps), v], dim=2)
+        if step.short is not None:
+            return causal_attention(qkv, step.cos, step.sin, step.short, heads)
+        qk, v = qkv.transpose(1, 2).split([heads + kv, kv], dim=1)
         low, high = qk.chunk(2, dim=-1)
-        qk = torch.addcmul(qk * step.cos, torch.cat([-high, low], dim=-1), step.sin)
+        qk = torch.addcmul(qk * step.cos, torch.cat([high, low], dim=-1), step.sin)
         q, k = qk.split([heads, kv], dim=1)  # (B, heads, T, width)
         if cache is not None:
             k, v = _remember(cache, index, k, v, step)
@@ -294,24 +329,53 @@ class LeanRunner:
             out = (torch.softmax(scores, dim=-1) @ v).view(batch, heads, length, width)
         return out.transpose(1, 2).reshape(batch, length, heads * width)
 
-    def _logits(self, hidden: Tensor, personal: Parts | None, rows: Tensor | None) -> Tensor:
+    def _logits(self, hidden: Tensor, personal: _Personal | None, rows: Tensor | None) -> Tensor:
         """(N, h) -> (N, vocabulary) float32; the output embedding of each row's owner is added first."""
         if personal is not None:
-            own = personal["output"].to(hidden.dtype)
-            hidden = hidden + (own if rows is None else own[rows])
-        return F.linear(hidden, self._head).float()
+            hidden = hidden + (personal.output if rows is None else personal.output[rows])
+        return frozen_product(hidden, self._read_out).float()
+
+
+def _taken(x: Tensor, positions: Tensor) -> Tensor:
+    """(B, T, h) at positions (B, P) -> (B, P, h)"""
+    return x.gather(1, positions[..., None].expand(-1, -1, x.shape[-1]))
+
+
+def _wanted(rows: Tensor, cols: Tensor, batch: int) -> tuple[Tensor, Tensor]:
+    """Positions by row (B, P), as many as the row that wants most, and where in its row each of (N,) is found.
+
+    Rows that want fewer read position 0 as often again.
+    """
+    order = torch.argsort(rows, stable=True)
+    counts = torch.bincount(rows, minlength=batch)
+    before = counts.cumsum(0) - counts
+    place = torch.empty_like(rows)
+    place[order] = torch.arange(len(rows), device=rows.device) - before[rows[order]]
+    positions = rows.new_zeros(batch, int(counts.max()))
+    positions[rows, place] = cols
+    return positions, place
 
 
 def _remember(cache: LeanCache, index: int, k: Tensor, v: Tensor, step: _Step) -> tuple[Tensor, Tensor]:
     """Write the chunk's keys and values at their positions; return all that are in use."""
+    keys, values = cache.k[index], cache.v[index]
     if step.positions is None:
-        cache.k[index, :, :, step.start : step.stop] = k
-        cache.v[index, :, :, step.start : step.stop] = v
+        keys.narrow(2, step.start, step.stop - step.start).copy_(k)
+        values.narrow(2, step.start, step.stop - step.start).copy_(v)
     else:
         rows = torch.arange(k.shape[0], device=k.device)[:, None]
-        cache.k[index][rows, :, step.positions] = k.transpose(1, 2)
-        cache.v[index][rows, :, step.positions] = v.transpose(1, 2)
-    return cache.k[index, :, :, : step.stop], cache.v[index, :, :, : step.stop]
+        keys[rows, :, step.positions] = k.transpose(1, 2)
+        values[rows, :, step.positions] = v.transpose(1, 2)
+    return keys.narrow(2, 0, step.stop), values.narrow(2, 0, step.stop)
+
+
+def _rotary(theta: float, window: int, width: int) -> tuple[Tensor, Tensor]:
+    """Cosine and sine (window, head_dim) by position, as :func:`ipse.model.attention.turn` takes them."""
+    angles = torch.outer(
+        torch.arange(window, dtype=torch.float32),
+        theta ** (-torch.arange(0, width, 2, dtype=torch.float32) / width),
+    )
+    return torch.cat([angles, angles], dim=1).cos(), torch.cat([-angles, angles], dim=1).sin()
 
 
 def _rope_theta(config: Mapping[str, Any]) -> float:
