@@ -26,8 +26,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 from transformers import AutoModelForCausalLM
 
-from ipse.learning.population import FitSettings, fit
-from ipse.model.base import Base
+from ipse.learning.coordinates import fit_population
+from ipse.learning.population import FitSettings
+from ipse.model.base import Base, load_base
 
 MIN_PUBLIC = 8
 """Fewer users than this are no population: all are dealt into folds instead."""
@@ -57,18 +58,17 @@ def deal(users: Sequence[JudgedUser], fitted_on: Sequence[str], folds: int, seed
     """
     seen = [user.name for user in users if user.digest in set(fitted_on)]
     unseen = [user.name for user in users if user.digest not in set(fitted_on)]
-    groups = []
+    if not seen:
+        return _folds(unseen, folds, seed, own_basis=bool(fitted_on))
     if len(seen) < MIN_PUBLIC:
-        groups += _folds(unseen, seen, folds, seed, own_basis=bool(fitted_on))
-        if seen:
-            groups.append(Group(f"s{seed}-seen", tuple(seen), tuple(unseen), own_basis=False))
-        return groups
+        return _folds([user.name for user in users], folds, seed, own_basis=False)
+    groups = []
     if unseen:
         groups.append(Group("unseen", tuple(unseen), tuple(seen), own_basis=True))
-    return groups + _folds(seen, [], folds, seed, own_basis=False)
+    return groups + _folds(seen, folds, seed, own_basis=False)
 
 
-def _folds(names: Sequence[str], more: Sequence[str], folds: int, seed: int, *, own_basis: bool) -> list[Group]:
+def _folds(names: Sequence[str], folds: int, seed: int, *, own_basis: bool) -> list[Group]:
     mixed = list(names)
     random.Random(seed).shuffle(mixed)
     count = max(2, min(folds, len(mixed)))
@@ -76,25 +76,29 @@ def _folds(names: Sequence[str], more: Sequence[str], folds: int, seed: int, *, 
     for fold in range(count):
         judged = set(mixed[fold::count])
         rest = tuple(name for name in names if name not in judged)
-        groups.append(Group(f"s{seed}-f{fold}", tuple(n for n in names if n in judged), (*rest, *more), own_basis))
+        groups.append(Group(f"s{seed}-f{fold}", tuple(n for n in names if n in judged), rest, own_basis))
     return groups
 
 
-def prepare(group: Group, users: Mapping[str, JudgedUser], base: Base, folder: Path, interactions: int) -> None:
+def prepare(
+    group: Group, users: Mapping[str, JudgedUser], base: Base, folder: Path, interactions: int, speech: int
+) -> None:
     """Fit what the group needs on its public users, into `folder`: basis, pooled base with its own basis."""
     folder.mkdir(parents=True, exist_ok=True)
     people = [public(users[name], interactions) for name in group.public]
     settings = FitSettings(
-        interactions=interactions, embedding_scale=base.basis.embedding_scale, gate_scale=base.basis.gate_scale
+        interactions=interactions,
+        min_interactions=min(8, interactions // 4),
+        embedding_scale=base.basis.embedding_scale,
+        gate_scale=base.basis.gate_scale,
     )
-    rank, linears = base.basis.rank, base.anatomy.linears
-    shared = fit(_float32(base), linears, base.tokenizer, people, rank, settings=settings)
+    rank = base.basis.rank
+    shared = fit_population(base, people, rank, settings=settings, speech=speech)
     shared.basis.save(folder / "basis.safetensors")
     pooled = folder / "pooled"
     _save_pooled(base, shared.mean, pooled)
-    fit(read_module(pooled), linears, base.tokenizer, people, rank, settings=settings).basis.save(
-        folder / "pooled-basis.safetensors"
-    )
+    own = fit_population(load_base(pooled, basis=shared.basis), people, rank, settings=settings, speech=speech)
+    own.basis.save(folder / "pooled-basis.safetensors")
     (folder / "done").touch()
 
 

@@ -28,6 +28,7 @@ from _users import Dialogue, JudgedUser, examples, read_users, spread
 from facts import invent
 from lora import Choice, lora_settings
 
+from ipse.learning.correction import NATURAL, PLAIN
 from ipse.learning.general import general_examples
 from ipse.learning.step import StepSettings
 from ipse.model.base import Base, load_base
@@ -70,7 +71,7 @@ class Place:
         basis: of the base, as `load_base` takes it.
         held_out: most held-out interactions of a user.
         fork_dtype, peer_dtype: of the frozen matrices under the forks and under the peer's LoRAs.
-        fit_interactions: of each public user, for a cross-fitted basis.
+        fit_interactions, fit_speech: for a cross-fitted basis: of each public user; drawn for its curvature.
         contents: digest of the base, the users and the general set.
         basis_digest: of the base's own basis.
     """
@@ -84,12 +85,13 @@ class Place:
     fork_dtype: str
     peer_dtype: str
     fit_interactions: int
+    fit_speech: int
     contents: str
     basis_digest: str
 
     def group_folder(self, group: Group) -> Path:
         """Where what was fitted for a group lies."""
-        facts = (self.contents, group, self.basis_digest, self.fit_interactions)
+        facts = (self.contents, group, self.basis_digest, self.fit_interactions, self.fit_speech)
         return self.parts / f"{group.name}-{_short(facts)}"
 
     def file_of(self, job: Job) -> Path:
@@ -100,7 +102,7 @@ class Place:
         else:
             facts += (self.fork_dtype, self.basis_digest, StepSettings())
         if job.setting == "personal" or not job.group.own_basis:
-            facts += (self.fit_interactions,)
+            facts += (self.fit_interactions, self.fit_speech)
         return self.parts / f"{job.label}-{_short(facts)}.json"
 
 
@@ -114,7 +116,7 @@ def run(job: Job, place: Place) -> list[Curve]:
     if job.method == "prepare":
         folder = place.group_folder(job.group)
         if not (folder / "done").exists():
-            prepare(job.group, _users(place), _base(place), folder, place.fit_interactions)
+            prepare(job.group, _users(place), _base(place), folder, place.fit_interactions, place.fit_speech)
         return []
     file = place.file_of(job)
     if file.exists():
@@ -135,7 +137,7 @@ def run_edits(place: Place, seed: int, start: int, stop: int) -> list[dict[str, 
     torch.set_num_threads(1)
     file = (
         place.parts
-        / f"edits-s{seed}-{start}-{stop}-{_short((place.contents, place.basis_digest, StepSettings()))}.json"
+        / f"edits-s{seed}-{start}-{stop}-{_short((place.contents, place.basis_digest, NATURAL, PLAIN))}.json"
     )
     if not file.exists():
         rows = correct(_base(place), invent(stop, seed)[start:], _general(place))

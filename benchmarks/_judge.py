@@ -112,7 +112,7 @@ def judge_forks(base: Base, task: Task, settings: StepSettings, batch: int = 16)
             active = [i for i, user in enumerate(users) if len(user.online) > step]
             _, found = gradients(base, [users[i].online[step] for i in active], [states[i] for i in active])
             for i, gradient in zip(active, found, strict=True):
-                update = ordinary_update(gradient, base.layout, step, settings)
+                update = ordinary_update(base.basis, states[i], gradient, step, settings)
                 states[i] = apply(states[i], update.values)
                 if step + 1 in task.marks or step + 1 == min(len(users[i].online), last):
                     seen[i][step + 1] = mean_nats(fork_losses(base, states[i]), task.held_out(users[i], step + 1))

@@ -40,6 +40,7 @@ from _report import machine, parser, report, tell
 from _users import MARKS, JudgedUser, read_users, spread
 from lora import GRID, Choice, Optimiser, choices
 
+from ipse.learning.coordinates import SPEECH
 from ipse.model.base import Base, load_base
 
 METHODS = ("population", "svd", "lora4", "lora8", "memory", "population+memory", "edits", "strangers")
@@ -109,6 +110,7 @@ def _arguments() -> argparse.Namespace:
     made.add_argument("--edits", type=int, default=50, metavar="N")
     made.add_argument("--held-out", type=int, default=40, metavar="N", help="most held-out interactions of a user")
     made.add_argument("--fit-interactions", type=int, default=60, metavar="N", help="of each public user in a fold")
+    made.add_argument("--fit-speech", type=int, default=SPEECH, metavar="N", help="drawn for a basis' curvature")
     made.add_argument("--fork-dtype", choices=("bfloat16", "float32"), default="float32")
     made.add_argument("--peer-dtype", choices=("bfloat16", "float32"), default="bfloat16")
     made.add_argument("--optimisers", nargs="+", choices=tuple(GRID), default=list(GRID), help="tried for the peer")
@@ -120,7 +122,7 @@ def _arguments() -> argparse.Namespace:
     if arguments.quick:
         arguments.seeds, arguments.folds, arguments.max_users = arguments.seeds[:1], 2, 4
         arguments.held_out, arguments.fit_interactions, arguments.edits = 4, 8, 2
-        arguments.memory_users, arguments.sweep_users = 2, 0
+        arguments.memory_users, arguments.sweep_users, arguments.fit_speech = 2, 0, 64
     return arguments
 
 
@@ -145,6 +147,7 @@ def main() -> None:
             fork_dtype=arguments.fork_dtype,
             peer_dtype=arguments.peer_dtype,
             fit_interactions=arguments.fit_interactions,
+            fit_speech=arguments.fit_speech,
             contents=_contents(base, [arguments.users, *arguments.strangers, arguments.general]),
             basis_digest=base.basis.digest,
         )

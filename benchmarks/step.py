@@ -89,7 +89,7 @@ def one_row(base: Base, example: Example) -> Callable[[], object]:
 
     def call() -> PersonalState:
         _, found = gradients(base, [example], [state])
-        return apply(state, ordinary_update(found[0], base.layout, 0, settings).values)
+        return apply(state, ordinary_update(base.basis, state, found[0], 0, settings).values)
 
     return call
 

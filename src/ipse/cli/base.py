@@ -46,6 +46,7 @@ def show(settings: Settings) -> None:
         "vocabulary": base.tokenizer.vocabulary_size,
         "rank": base.layout.rank,
         "basis_digest": base.layout.basis_digest,
+        "coordinates": base.layout.coordinates.count if base.layout.coordinates else 0,
         "numbers_per_fork": base.layout.size,
         "numbers_by_kind": kinds,
         "bytes_per_state": base.layout.size * 4,
@@ -54,7 +55,8 @@ def show(settings: Settings) -> None:
     table.add_row("name", facts["name"])
     table.add_row("base", f"{facts['base']}  (digest {facts['digest']})")
     table.add_row("window", f"{facts['window_tokens']} tokens, vocabulary of {facts['vocabulary']}")
-    table.add_row("basis", f"rank {facts['rank']}, digest {facts['basis_digest']}")
+    along = f", {facts['coordinates']} coordinates" if facts["coordinates"] else ""
+    table.add_row("basis", f"rank {facts['rank']}{along}, digest {facts['basis_digest']}")
     parts = ", ".join(f"{kind} {count:,}" for kind, count in kinds.items())
     table.add_row("a fork has", f"{base.layout.size:,} numbers, {readable_bytes(facts['bytes_per_state'])}: {parts}")
     screen.result(facts, table)
@@ -70,33 +72,32 @@ def show(settings: Settings) -> None:
 def fit_basis(settings: Settings, users: Path, out: Path, interactions: int) -> None:
     """Fit a population basis to a base, from the transcripts of many USERS.
 
-    The basis is the leading directions in which these users' own adaptations moved the base. It fits people like
-    them; judge it on others. USERS has one JSON object a line: {"user": id, "dialogues": [{"turns": [["user", text],
+    The basis is the leading directions in which these users' own adaptations moved the base, with coordinates for
+    ordinary steps and the curvature that protects what the base says in general. It fits people like them; judge it
+    on others. USERS has one JSON object a line: {"user": id, "dialogues": [{"turns": [["user", text],
     ["assistant", text], ...]}, ...]}, plain or .xz.
     """
     screen = Screen(as_json=settings.as_json)
-    from ipse.learning.population import FitSettings, fit, read_users
+    from ipse.learning.coordinates import fit_population
+    from ipse.learning.population import FitSettings, read_users
 
     people = read_users(users)
     base = open_base(settings, screen)
+    rank = base.layout.rank if settings.rank is None else settings.rank
     with base_progress(screen, "following the users") as progress:
-        found = fit(
-            base.module().float(),
-            base.anatomy.linears,
-            base.tokenizer,
-            people,
-            base.layout.rank if settings.rank is None else settings.rank,
-            settings=FitSettings(interactions=interactions),
-            progress=progress,
-        )
+        found = fit_population(base, people, rank, settings=FitSettings(interactions=interactions), progress=progress)
     found.basis.save(out)
     facts = {
         "basis": str(out),
         "rank": found.basis.rank,
         "users": len(found.basis.fitted_on),
+        "coordinates": found.basis.coordinates.count if found.basis.coordinates else 0,
         "digest": found.basis.digest,
     }
     screen.result(
         facts,
-        Text(f"fitted on {facts['users']} users, rank {facts['rank']}: {out}\nuse it with --basis {out}"),
+        Text(
+            f"fitted on {facts['users']} users, rank {facts['rank']}, {facts['coordinates']} coordinates: {out}\n"
+            f"use it with --basis {out}"
+        ),
     )

@@ -23,7 +23,6 @@ from ipse.model.layout import StateLayout
 from ipse.model.state import PersonalState
 from ipse.wire.digest import NO_DIGEST
 from ipse.wire.ids import OP_ID_BYTES
-from ipse.wire.update import decode_update
 
 _MAGIC = b"ipse snapshot 1\n"
 _HEAD = struct.Struct("<QQI")
@@ -84,10 +83,10 @@ def step(at: Folded, record: Record, digest: bytes, find: Callable[[bytes], Reco
         sign, undone = -1, undone | {source.op_id}
     moved = replace(at, head=ChainHead(record.seq, digest), undone=undone)
     if source.update:
-        change = decode_update(source.update, at.layout.groups)
+        change = at.layout.read_update(source.update)
         moved = replace(moved, z=at.z + sign * change.astype(np.int64), height=at.height + sign)
     if source.prior_update:
-        change = decode_update(source.prior_update, at.layout.groups)
+        change = at.layout.read_update(source.prior_update)
         moved = replace(moved, prior=at.prior + sign * change.astype(np.int64))
     return moved
 

@@ -30,11 +30,12 @@ from ipse.forks.fork import ModelFork
 from ipse.forks.home import Home, OpenFork, now_ms
 from ipse.forks.message import clean_message
 from ipse.forks.recall import HistoryEntry, Recall
+from ipse.learning.correction import correction
 from ipse.learning.explain import Why, explain
 from ipse.learning.general import general_examples
 from ipse.learning.memory import Exchange
 from ipse.learning.objective import disliked, edited, liked, own_words
-from ipse.learning.step import StepSettings, Update, correction, ordinary_update, prior_update, read_update
+from ipse.learning.step import StepSettings, Update, ordinary_update, prior_update
 from ipse.ledger.record import Feedback, Metrics, Record, RecordKind
 from ipse.model.base import Base
 from ipse.model.chat import Turn
@@ -257,7 +258,7 @@ class UserModelLifecycle:
 
         def lesson(state: PersonalState) -> _Lesson:
             started = time.perf_counter()
-            done = correction(self.base, state, example, guard, self.settings)
+            done = correction(self.base, state, example, guard)
             spent = _since(started)
             return _Lesson(
                 done.update, None, done.loss_before, done.loss_after, done.inner_steps, spent, 0.0, _count(example)
@@ -307,7 +308,7 @@ class UserModelLifecycle:
     def why(self) -> Why:
         """What the newest update changed, in words."""
         target = self._recall.undoable(None, self._open.folded.undone)
-        return explain(self.base, read_update(target.update, self.base.layout), target.seq)
+        return explain(self.base, self.base.layout.read_update(target.update), target.seq)
 
     def close(self) -> None:
         """Finish what is pending."""
@@ -430,8 +431,8 @@ class UserModelLifecycle:
         loss, gradient = gradients(self.base, [example] * len(states), states)
         between = time.perf_counter()
         height = self._open.folded.height
-        update = ordinary_update(gradient[0], self.base.layout, height, self.settings)
-        public = prior_update(gradient[1], self.base.layout, self.settings) if prior else None
+        update = ordinary_update(self.base.basis, state, gradient[0], height, self.settings)
+        public = prior_update(self.base.layout, gradient[1], self.settings) if prior else None
         after = apply(state, update.values)
         gradient_ms, update_ms = (between - started) * 1e3, _since(between)
         loss_after = float(losses(self.base, [example], [after])[0]) if measure else 0.0

@@ -279,7 +279,7 @@ def _chatgpt_text(content: Any, where: str) -> str:
 def _turns(pairs: Iterable[tuple[Any, str]], where: str) -> tuple[Turn, ...]:
     turns = []
     for number, (role, text) in enumerate(pairs, start=1):
-        if role in _SKIPPED_ROLES:
+        if isinstance(role, str) and role in _SKIPPED_ROLES:
             continue
         if not isinstance(role, str) or role not in _ROLES:
             raise InputError(f"{where}, turn {number}: unknown role {role!r}.", "Use system, user or assistant.")

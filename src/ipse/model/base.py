@@ -111,7 +111,7 @@ def load_base(
     device: str = "cpu",
     dtype: str = "float32",
     rank: int | None = None,
-    basis: str | Path = "auto",
+    basis: str | Path | Basis = "auto",
     path: str = "auto",
     progress: Progress | None = None,
 ) -> Base:
@@ -123,7 +123,7 @@ def load_base(
         dtype: float32 or bfloat16, of the frozen weights; personal numbers are float32 either way.
         rank: r of the basis; None takes that of the base's own basis, or 8.
         basis: "auto" takes the basis that lies beside the weights if its rank fits, else one by SVD;
-            "svd"; or the path of a basis file.
+            "svd"; or the path of a basis file, or a basis.
         path: "auto" takes the lean forward where it is right for this base; "lean" or "module" insist.
         progress: called while an SVD basis is computed, which happens once per base and rank.
 
@@ -253,7 +253,7 @@ def _stored_or_loaded(files: tuple[Path, ...], directory: Path) -> WeightsByName
 
 
 def _basis(
-    wanted: str | Path,
+    wanted: str | Path | Basis,
     rank: int | None,
     directory: Path,
     digest: str,
@@ -263,6 +263,8 @@ def _basis(
 ) -> Basis:
     if rank is not None and rank < 1:
         raise InputError(f"Expected a rank of at least 1, got {rank}.", "Use rank 8 unless you measured a better one.")
+    if isinstance(wanted, Basis):
+        return wanted
     beside = directory / BASIS_FILE
     if wanted == "auto" and beside.is_file():
         own = load_basis(beside)

@@ -30,6 +30,7 @@ from safetensors.numpy import save as to_safetensors
 from ipse.errors import BaseDamaged, BaseMismatch
 from ipse.model.cachefolder import write_atomically
 from ipse.model.layout import Kind, StateLayout, build_layout
+from ipse.wire.coordinates import Coordinates
 
 BasisKind = Literal["svd", "population"]
 FORMAT = "ipse basis 1"
@@ -62,8 +63,8 @@ class LinearBasis:
     @classmethod
     def of(cls, name: str, kind: Kind, u: NDArray[np.float64], v: NDArray[np.float64]) -> LinearBasis:
         """Round real matrices (d_out, r) and (r, d_in) to fixed point."""
-        u_fixed, u_bits = _to_fixed(u)
-        v_fixed, v_bits = _to_fixed(v)
+        u_fixed, u_bits = fixed_point(u)
+        v_fixed, v_bits = fixed_point(v)
         return cls(name, kind, u_fixed, v_fixed, u_bits, v_bits)
 
     def __post_init__(self) -> None:
@@ -87,6 +88,31 @@ class LinearBasis:
 
 
 @dataclass(frozen=True, eq=False)
+class Curvature:
+    """How strongly each personal number changes what the base says in general.
+
+    The Fisher information of general text at the base is ``G^T G`` per token: for a small change ``w`` of the personal
+    numbers, ``|G w|**2 / 2`` is the KL divergence, in nats a token, from what the base would say.
+
+    Attributes:
+        fixed: (n, d) int16; ``G = fixed * 2**-bits``.
+    """
+
+    fixed: Int16Matrix
+    bits: int
+
+    @classmethod
+    def of(cls, factor: NDArray[np.float64]) -> Curvature:
+        """Round a real factor (n, d) to fixed point."""
+        return cls(*fixed_point(factor))
+
+    @cached_property
+    def factor(self) -> Float32Matrix:
+        """(n, d) float32: G."""
+        return _real(self.fixed, self.bits)
+
+
+@dataclass(frozen=True, eq=False)
 class Basis:
     """The bases of all adapted linears of one base.
 
@@ -99,6 +125,8 @@ class Basis:
             :class:`ipse.model.layout.Segment`; those of the ``R`` are 1.
         fitted_on: hashes of the ids of the public users that a population basis was fitted on, so that a
             benchmark can prove that it tests on none of them.
+        coordinates: directions along which ordinary updates are taken and coded; None: every number by itself.
+        curvature: what the base says in general, as learning protects it; None: it does not.
     """
 
     kind: BasisKind
@@ -108,6 +136,8 @@ class Basis:
     embedding_scale: float = 1.0
     gate_scale: float = 0.05
     fitted_on: tuple[str, ...] = ()
+    coordinates: Coordinates | None = None
+    curvature: Curvature | None = None
 
     def __post_init__(self) -> None:
         for part in self.linears:
@@ -125,6 +155,8 @@ class Basis:
         for part in self.linears:
             total.update(np.ascontiguousarray(part.u_fixed, dtype="<i2").tobytes())
             total.update(np.ascontiguousarray(part.v_fixed, dtype="<i2").tobytes())
+        for matrix in _whole_state(self).values():
+            total.update(np.ascontiguousarray(matrix, dtype="<i2").tobytes())
         return total.hexdigest()
 
     def save(self, path: Path) -> None:
@@ -133,6 +165,7 @@ class Basis:
         for part in self.linears:
             tensors[f"{part.name}.u"] = np.ascontiguousarray(part.u_fixed)
             tensors[f"{part.name}.v"] = np.ascontiguousarray(part.v_fixed)
+        tensors |= {name: np.ascontiguousarray(matrix) for name, matrix in _whole_state(self).items()}
         text = json.dumps({"header": _header(self), "digest": self.digest}, sort_keys=True)
         write_atomically(path, to_safetensors(tensors, {_METADATA_KEY: text}))
 
@@ -151,6 +184,7 @@ def load_basis(path: Path) -> Basis:
             if header["format"] != FORMAT:
                 raise ValueError(f"its format is {header['format']!r}")
             linears = tuple(_read_linear(file, entry) for entry in header["linears"])
+            shared = {name: _read_shared(file, name, header) for name in _SHARED if name in header}
         basis = Basis(
             kind=cast(BasisKind, str(header["kind"])),
             rank=int(header["rank"]),
@@ -159,6 +193,8 @@ def load_basis(path: Path) -> Basis:
             embedding_scale=float.fromhex(header["embedding_scale"]),
             gate_scale=float.fromhex(header["gate_scale"]),
             fitted_on=tuple(str(h) for h in header["fitted_on"]),
+            coordinates=Coordinates(*shared["coordinates"]) if "coordinates" in shared else None,
+            curvature=Curvature(*shared["curvature"]) if "curvature" in shared else None,
         )
         if basis.digest != stored["digest"]:
             raise ValueError("its content does not have the digest that it states")
@@ -177,7 +213,7 @@ def layout_of(base_id: str, basis: Basis, hidden_size: int, layers: int) -> Stat
         hidden_size: h.
         layers: L.
     """
-    return build_layout(
+    layout = build_layout(
         base_id,
         basis.digest,
         basis.rank,
@@ -186,7 +222,18 @@ def layout_of(base_id: str, basis: Basis, hidden_size: int, layers: int) -> Stat
         layers=layers,
         embedding_scale=basis.embedding_scale,
         gate_scale=basis.gate_scale,
+        coordinates=basis.coordinates,
     )
+    for name, size in (
+        ("coordinates", basis.coordinates.matrix.shape[0] if basis.coordinates else layout.size),
+        ("curvature", basis.curvature.fixed.shape[1] if basis.curvature else layout.size),
+    ):
+        if size != layout.size:
+            raise BaseDamaged(
+                f"The basis' {name} are for {size} personal numbers, this base's forks have {layout.size}.",
+                "Fetch or fit the basis again.",
+            )
+    return layout
 
 
 def check_fits(basis: Basis, shapes: Sequence[tuple[str, tuple[int, int]]]) -> None:
@@ -209,7 +256,7 @@ def check_fits(basis: Basis, shapes: Sequence[tuple[str, tuple[int, int]]]) -> N
             raise BaseMismatch(f"The basis expects {our_name} {our_shape}, the base has {name} {shape}.", hint)
 
 
-def _to_fixed(matrix: NDArray[np.float64]) -> tuple[Int16Matrix, int]:
+def fixed_point(matrix: NDArray[np.float64]) -> tuple[Int16Matrix, int]:
     """The matrix in int16 with as many fraction bits as its largest entry allows."""
     largest = float(np.abs(matrix).max(initial=0.0))
     if not np.isfinite(largest):
@@ -237,7 +284,7 @@ def _header(basis: Basis) -> str:
         }
         for p in basis.linears
     ]
-    content = {
+    content: dict[str, Any] = {
         "format": FORMAT,
         "kind": basis.kind,
         "rank": basis.rank,
@@ -247,7 +294,32 @@ def _header(basis: Basis) -> str:
         "fitted_on": list(basis.fitted_on),
         "linears": parts,
     }
+    if basis.coordinates is not None:
+        content["coordinates"] = [*basis.coordinates.matrix.shape, basis.coordinates.fraction_bits]
+    if basis.curvature is not None:
+        content["curvature"] = [*basis.curvature.fixed.shape, basis.curvature.bits]
     return json.dumps(content, sort_keys=True, separators=(",", ":"))
+
+
+_SHARED = ("coordinates", "curvature")
+"""Matrices over the whole state, by their names in the file and its header."""
+
+
+def _whole_state(basis: Basis) -> dict[str, Int16Matrix]:
+    found = {}
+    if basis.coordinates is not None:
+        found["coordinates"] = basis.coordinates.matrix
+    if basis.curvature is not None:
+        found["curvature"] = basis.curvature.fixed
+    return found
+
+
+def _read_shared(file: Any, name: str, header: dict[str, Any]) -> tuple[Int16Matrix, int]:
+    matrix = file.get_tensor(name)
+    rows, columns, bits = header[name]
+    if matrix.dtype != np.int16 or matrix.shape != (rows, columns) or not 0 <= bits <= 30:
+        raise ValueError(f"{name} is not the int16 matrix that its header states")
+    return matrix, int(bits)
 
 
 def _read_linear(file: Any, entry: dict[str, Any]) -> LinearBasis:

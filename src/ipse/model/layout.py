@@ -18,13 +18,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from math import prod
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+from ipse.wire.coordinates import Coordinates, decode_change
 
 FRACTION_BITS = 20
 """Fixed point: one unit is 2**-20, the range is +-2048. A step of an update is of the order 1e-2."""
@@ -75,12 +77,14 @@ class StateLayout:
         basis_digest: SHA-256 of the basis, hex: a state means nothing under another basis.
         rank: r of each ``R``.
         segments: contiguous, in order.
+        coordinates: public directions of ordinary updates, if the basis has them; the basis' digest covers them.
     """
 
     base_id: str
     basis_digest: str
     rank: int
     segments: tuple[Segment, ...]
+    coordinates: Coordinates | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         at = 0
@@ -108,8 +112,18 @@ class StateLayout:
     @cached_property
     def digest(self) -> bytes:
         """SHA-256 over the layout: two forks add up only if these agree."""
-        text = json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
+        facts = {
+            "base_id": self.base_id,
+            "basis_digest": self.basis_digest,
+            "rank": self.rank,
+            "segments": [asdict(segment) for segment in self.segments],
+        }
+        text = json.dumps(facts, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).digest()
+
+    def read_update(self, coded: bytes) -> NDArray[np.int32]:
+        """(d,) int32: the change that a recorded update says. Raises VerificationError on anything else."""
+        return decode_change(coded, self.groups, self.coordinates)
 
     def __getitem__(self, name: str) -> Segment:
         for segment in self.segments:
@@ -128,6 +142,7 @@ def build_layout(
     layers: int,
     embedding_scale: float = 1.0,
     gate_scale: float = 1.0,
+    coordinates: Coordinates | None = None,
 ) -> StateLayout:
     """Lay out one R per adapted linear, then the output embedding, then the gates.
 
@@ -135,6 +150,7 @@ def build_layout(
         linears: (name, kind) of each adapted linear, in the order of the basis.
         hidden_size: h, width of the final hidden state.
         layers: L, count of blocks, each with an attention and an ffn gate.
+        coordinates: see :class:`StateLayout`.
     """
     segments: list[Segment] = []
     at = 0
@@ -143,4 +159,4 @@ def build_layout(
         at += rank * rank
     segments.append(Segment("output", "embedding", at, (hidden_size,), embedding_scale))
     segments.append(Segment("gates", "preference", at + hidden_size, (layers, 2), gate_scale))
-    return StateLayout(base_id, basis_digest, rank, tuple(segments))
+    return StateLayout(base_id, basis_digest, rank, tuple(segments), coordinates)
