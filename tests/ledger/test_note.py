@@ -144,6 +144,7 @@ LINE = EXAMPLE_NOTE.split("\n")[2] + "\n"
         "text\n" + LINE,
         "text\n\n" + LINE[:-1],
         "text\n\n" + LINE + "\n",
+        "text\n\n" + LINE[:-1] + "x",
         "te\txt\n\n" + LINE,
         "te\0xt\n\n" + LINE,
         "text\r\n\n" + LINE,
@@ -211,6 +212,13 @@ def test_what_could_not_be_read_again_is_not_written() -> None:
 def test_what_is_no_verifier_key_is_refused(text: str) -> None:
     with pytest.raises(VerificationError):
         VerifierKey.from_text(text)
+
+
+def test_a_public_key_of_another_length_is_refused() -> None:
+    for kind in SignatureType:
+        for length in (0, 31, 33, 1311, 1313):
+            with pytest.raises(VerificationError, match="Expected a public key"):
+                VerifierKey("a.example", kind, bytes(length))
 
 
 def test_a_key_that_cannot_be_or_sign_is_an_input_error_and_shows_no_secret() -> None:

@@ -74,6 +74,16 @@ def test_an_inclusion_proof_holds_for_no_other_place_and_no_other_size_of_the_sa
                         verify_inclusion(all_leaves[index], other, size, proof, root)
 
 
+def test_hashes_above_the_root_are_refused_even_when_they_lead_to_the_root_that_is_asked_for() -> None:
+    a, b, c, d, above = leaves(5)
+    with pytest.raises(VerificationError, match="too many"):
+        verify_inclusion(a, 0, 1, (above,), node_hash(above, a))
+    proof = consistency_proof(3, 4, list_reader([a, b, c, d]))
+    old_root, root = (node_hash(above, root_hash([a, b, c, d][:size])) for size in (3, 4))
+    with pytest.raises(VerificationError, match="too many"):
+        verify_consistency(3, old_root, 4, root, (*proof, above))
+
+
 @pytest.mark.parametrize(("index", "size"), [(0, 0), (1, 1), (-1, 1), (2**63, 2**64), (0, -1), (2**70, 2**71)])
 def test_a_leaf_that_cannot_be_is_no_proof_and_no_other_error(index: int, size: int) -> None:
     with pytest.raises(VerificationError):
