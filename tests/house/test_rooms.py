@@ -76,7 +76,16 @@ def test_the_whole_error_tree_is_drawn_in_its_docstring() -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["ipse", "ipse.wire.update", "ipse.vault.seal", "ipse.store.store", "ipse.ledger.record"]
+    "module",
+    [
+        "ipse",
+        "ipse.wire.update",
+        "ipse.vault.seal",
+        "ipse.store.store",
+        "ipse.ledger.record",
+        "ipse.ledger.tiles",
+        "ipse.ledger.tlogproof",
+    ],
 )
 def test_what_an_auditor_needs_imports_without_torch(module: str) -> None:
     code = f"import sys; sys.modules['torch'] = sys.modules['transformers'] = None; import {module}"

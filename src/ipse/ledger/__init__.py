@@ -1,2 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A fork's history: ``record`` seals, opens and chains what happened to it. Knows nothing of tensors or of disks."""
+"""A fork's history and how it is proven. Knows nothing of tensors or of disks.
+
+``record`` seals, opens and chains what happened to a fork. A log in the form of C2SP: ``tree`` (root hashes, proofs),
+``tiles`` (the log as files), ``note`` and ``keys`` (who signed), ``checkpoint`` over ``treehead`` (how large the log
+is), ``tlogproof`` (one entry proven in one file). Nothing writes records to a log yet.
+"""
