@@ -100,9 +100,7 @@ def words(settings: Settings, yes: bool) -> None:
     screen.quiet("On paper, not in a file or a picture. Then clear the screen.")
 
 
-@key_group.command(
-    "restore", epilog="\b\nExamples:\n  ipse key restore\n  ipse key restore --data ./forks --json\n"
-)
+@key_group.command("restore", epilog="\b\nExamples:\n  ipse key restore\n  ipse key restore --data ./forks --json\n")
 @store_options
 def restore(settings: Settings) -> None:
     """Write the key file from the 24 words.
