@@ -11,7 +11,7 @@ import click
 from rich.table import Table
 
 from ipse.cli.passphrase import new_passphrase, passphrase_of
-from ipse.cli.screen import Screen
+from ipse.cli.screen import Screen, printable
 from ipse.cli.settings import Settings, store_options
 from ipse.errors import InputError
 from ipse.vault.keyring import root_name
@@ -51,7 +51,8 @@ def show(settings: Settings) -> None:
     screen = Screen(as_json=settings.as_json)
     keys = _keys(settings)
     if not keys.has_file and not keys.has_passphrase:
-        screen.result(
+        _tell(
+            screen,
             {"root": None, "key_file": None, "passphrase": None},
             f"No key in {settings.data}; 'ipse chat' makes one, 'ipse key restore' brings yours back.",
         )
@@ -67,12 +68,14 @@ def show(settings: Settings) -> None:
         check = root_check(_opened(settings))
         facts["key_file"] = keys.key_path
         key_file = f"{keys.key_path}: opens without a question"
-    table = Table.grid(padding=(0, 3))
-    table.add_row("root", f"{root_name(check)}: what this key is called; no secret")
-    table.add_row("key file", key_file)
-    table.add_row("passphrase", passphrase)
-    table.add_row("24 words", "stored nowhere; 'ipse key words' shows them")
-    screen.result({"root": check, **facts}, table)
+    _tell(
+        screen,
+        {"root": check, **facts},
+        f"root         {root_name(check)}: what this key is called; no secret",
+        f"key file     {key_file}",
+        f"passphrase   {passphrase}",
+        "24 words     stored nowhere; 'ipse key words' shows them",
+    )
 
 
 @key_group.command("words", epilog="\b\nExample:\n  ipse key words\n")
@@ -81,8 +84,8 @@ def show(settings: Settings) -> None:
 def words(settings: Settings, yes: bool) -> None:
     """Show the 24 recovery words of your key.
 
-    Write them on paper. They are the key: whoever reads them can read every fork of it, now and later. They are stored nowhere and follow
-    the BIP 39 standard. 'ipse key restore' turns them into a key file again.
+    Write them on paper. They are the key: whoever reads them can read every fork of it, now and later. They are
+    stored nowhere and follow the BIP 39 standard. 'ipse key restore' turns them into a key file again.
     """
     from ipse.vault.words import words_of
 
@@ -119,7 +122,8 @@ def restore(settings: Settings) -> None:
     name = root_name(root_check(root))
     what = f"wrote {keys.key_path}" if written else f"{keys.key_path} has this key already"
     opens = f"it opens the {forks} fork{'' if forks == 1 else 's'} here" if forks else "there are no forks here yet"
-    screen.result(
+    _tell(
+        screen,
         {"root": root_check(root), "key_file": keys.key_path, "written": written, "forks": forks},
         f"Root {name}: {what}; {opens}.",
     )
@@ -144,11 +148,10 @@ def set_passphrase(settings: Settings, new_passphrase_file: Path | None) -> None
     changed = keys.has_passphrase
     root = _opened(settings)
     keys.set_passphrase(root, new_passphrase(new_passphrase_file))
-    rest = " The key file still opens it without a question; 'ipse key remove-file' ends that." if keys.has_file else ""
-    screen.result(
-        {"root": root_check(root), "passphrase": keys.wrap_path, "changed": changed},
-        f"The passphrase is {'changed' if changed else 'set'}; it opens {keys.wrap_path}.{rest}",
-    )
+    lines = [f"The passphrase is {'changed' if changed else 'set'}; it opens {keys.wrap_path}."]
+    if keys.has_file:
+        lines.append("The key file still opens your forks without a question; 'ipse key remove-file' ends that.")
+    _tell(screen, {"root": root_check(root), "passphrase": keys.wrap_path, "changed": changed}, *lines)
 
 
 @key_group.command("remove-passphrase", epilog="\b\nExample:\n  ipse key remove-passphrase\n")
@@ -161,7 +164,8 @@ def remove_passphrase(settings: Settings) -> None:
     screen = Screen(as_json=settings.as_json)
     keys = _keys(settings)
     keys.remove_passphrase()
-    screen.result(
+    _tell(
+        screen,
         {"passphrase": None, "key_file": keys.key_path},
         f"The passphrase is removed; {keys.key_path} opens your forks without a question.",
     )
@@ -177,7 +181,8 @@ def add_file(settings: Settings) -> None:
     screen = Screen(as_json=settings.as_json)
     keys = _keys(settings)
     written = keys.add_file(_opened(settings))
-    screen.result(
+    _tell(
+        screen,
         {"key_file": keys.key_path, "written": written},
         f"{'Wrote' if written else 'There is'} {keys.key_path}; it opens your forks without a question.",
     )
@@ -188,16 +193,25 @@ def add_file(settings: Settings) -> None:
 def remove_file(settings: Settings) -> None:
     """Let only the passphrase open your forks.
 
-    Removes the key file, after the passphrase was given and has opened the same key. The 24 words stay good. Copies in backups, and what the disk keeps of a
-    removed file, are not reached.
+    Removes the key file, after the passphrase was given and has opened the same key. The 24 words stay good. Copies
+    in backups, and what the disk keeps of a removed file, are not reached.
     """
     screen = Screen(as_json=settings.as_json)
     keys = _keys(settings)
     keys.remove_file(lambda: passphrase_of(settings))
-    screen.result(
+    _tell(
+        screen,
         {"key_file": None, "passphrase": keys.wrap_path},
         f"{keys.key_path} is removed; from now on your forks open with the passphrase.",
     )
+
+
+def _tell(screen: Screen, payload: dict[str, Any], *lines: str) -> None:
+    """The answer as JSON, or line by line: a path is never broken."""
+    if screen.as_json:
+        screen.json(payload)
+    for line in lines:
+        screen.say(line)
 
 
 def _keys(settings: Settings) -> KeyRing:
@@ -212,15 +226,21 @@ def _opened(settings: Settings) -> RootKey:
 
 def _given_words() -> str:
     """What a person types until there are enough words, or all of standard input."""
-    from ipse.vault.words import WORD_COUNT
+    from ipse.vault.words import WORD_COUNT, is_word, words_in
 
     if sys.stdin.isatty():
         typed: list[str] = []
         while len(typed) < WORD_COUNT:
-            line = click.prompt(f"Word {len(typed) + 1}, or several", default="", show_default=False, err=True)
-            if not line.strip():
+            line = words_in(
+                click.prompt(f"Word {len(typed) + 1}, or several", default="", show_default=False, err=True)
+            )
+            if not line:
                 break
-            typed += [word for word in line.split() if not word.strip(".):").isdigit()]
+            wrong = [word for word in line if not is_word(word)]
+            if wrong:  # said at once: nobody should type 24 words twice
+                click.echo(f"{printable(wrong[0])} is not a recovery word; type this line again.", err=True)
+            else:
+                typed += line
         return " ".join(typed)
     data = sys.stdin.buffer.read(_MAX_WORDS_BYTES + 1)
     try:

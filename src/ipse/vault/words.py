@@ -47,11 +47,9 @@ def root_of(text: str) -> RootKey:
     """
     if len(text) > MAX_TEXT_CHARACTERS:
         raise InputError(f"Expected {WORD_COUNT} words, got {len(text)} characters.", "Give the words and no more.")
-    normal = unicodedata.normalize("NFKD", text).lower()
-    words = [word for word in normal.split() if not _NUMBER.fullmatch(word)]
-    known = _bip39().wordlist
+    words = words_in(text)
     for number, word in enumerate(words, 1):
-        if word not in known:
+        if not is_word(word):
             raise InputError(f"Word {number}, {word[:20]!r}, is not in the list of recovery words.", _suggested(word))
     if len(words) != WORD_COUNT:
         raise InputError(f"Expected {WORD_COUNT} words, got {len(words)}.", "Give all of them, in their order.")
@@ -62,6 +60,17 @@ def root_of(text: str) -> RootKey:
             "These 24 words do not belong together: one is wrong, or two have changed places.",
             "Compare each word and its number with what you wrote down.",
         ) from error
+
+
+def words_in(text: str) -> list[str]:
+    """The words of a text as people write them down: numbers and capitals taken off."""
+    normal = unicodedata.normalize("NFKD", text).lower()
+    return [word for word in normal.split() if not _NUMBER.fullmatch(word)]
+
+
+def is_word(word: str) -> bool:
+    """Whether it is in the list of BIP 39."""
+    return word in _bip39().wordlist
 
 
 def _suggested(word: str) -> str:

@@ -51,8 +51,8 @@ _FORM = re.compile(
     re.ASCII,
 )
 _HINT = (
-    "Put your copy of it back. Or run `ipse key restore` with your 24 words unless the key file is there, "
-    "move the wrap away, and set the passphrase again."
+    "Put your copy of it back, or move it away and set the passphrase again "
+    "(if root.key is gone, first `ipse key restore` with your 24 words)."
 )
 
 
