@@ -10,28 +10,29 @@ import numpy as np
 
 from ipse.ledger.record import Feedback, Metrics, Record, RecordKind, record_digest, seal_record
 from ipse.vault.keys import ForkKey, RootKey, fork_key
+from ipse.wire.coordinates import Coordinates
 from ipse.wire.digest import NO_DIGEST
 from ipse.wire.ids import OwnerId, new_fork_id
-from ipse.wire.update import encode_update, quantise
+from ipse.wire.update import Bits, quantise
 
 ROOT = RootKey(bytes(range(32)))
 KEY = fork_key(ROOT, new_fork_id(bytes))
-GROUPS = [64] * 24 + [256, 12]
-"""Groups of a base of six layers at rank 8: 1,804 numbers."""
+COORDINATES = Coordinates(np.zeros((1804, 768), np.int16), 11)
+"""Of a basis like the shipped one: 768 steps in 12 groups. What they expand to does not matter here."""
 
 
 INPUT = "Could you help me write a short note to my sister? She has just moved to Lisbon and misses home a lot."
 OUTPUT = "Of course! How about: Dear Ana, home is quieter without you, but we are so proud of you. Call us soon!"
 
 
-def one_bit_update(seed: int) -> bytes:
-    """A coded update like those of ordinary talk."""
-    x = np.random.default_rng(seed).normal(size=sum(GROUPS)) * 1e4
-    return encode_update(quantise(x, GROUPS, 1), GROUPS, 1)
+def coded_update(seed: int, bits: Bits) -> bytes:
+    """A coded update like those of ordinary talk: 4 bits a step, 1 in the prior."""
+    x = np.random.default_rng(seed).normal(size=COORDINATES.count) * 5e3
+    return COORDINATES.encode(quantise(x, COORDINATES.groups, bits), bits)
 
 
 def interaction(seq: int = 1, previous: bytes = NO_DIGEST, *, key: ForkKey = KEY, **changes: Any) -> Record:
-    """An ordinary interaction: 102 + 102 characters of English, 1-bit update and prior."""
+    """An ordinary interaction: 102 + 102 characters of English, 4-bit update and 1-bit prior."""
     record = Record(
         fork_id=key.fork_id,
         owner=OwnerId("alice"),
@@ -42,8 +43,8 @@ def interaction(seq: int = 1, previous: bytes = NO_DIGEST, *, key: ForkKey = KEY
         previous_digest=previous,
         input_text=INPUT,
         output_text=OUTPUT,
-        update=one_bit_update(seq),
-        prior_update=one_bit_update(-seq % 1000),
+        update=coded_update(seq, 4),
+        prior_update=coded_update(-seq % 1000, 1),
         metrics=Metrics(
             loss_before=2.53, loss_after=2.31, update_l2_norm=0.7, trained_tokens=28, generate_ms=812, learn_ms=41
         ),

@@ -1,24 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a record costs. The proposal budgets 1 MB a month for history (R61): 1,111 bytes for each of 900 interactions.
 
-An ordinary interaction, 102 + 102 characters of English, 1-bit update and prior of 1,804 numbers in 26 groups::
+An ordinary interaction, 102 + 102 characters of English, 4-bit update and 1-bit prior along 768 coordinates::
 
     user_id                  7
     fork_id                 30
     interaction_number       2
     encrypted_input        101
     encrypted_output       106
-    encrypted_gradient     299
+    encrypted_gradient     429
     learning_rate            5
     metrics                 43
-    prior_update           302
+    prior_update           144
     op_id                   19
     previous_digest         35
     kind                     3
     timestamp_ms             8
     key_salt                11
     record_mac              35
-    record                1006
+    record                 978
 
 The file adds indexes and page slack; ``test_the_file_costs_little_more_than_the_records`` holds that.
 """

@@ -6,7 +6,8 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -58,29 +59,29 @@ def generate(
     stop: tuple[str, ...],
 ) -> None:
     """Answer each PROMPT by itself, learning nothing. '-' reads one prompt from standard input."""
-    from ipse.model.generate import Sampling
+    from ipse.model.generate import usual_sampling
 
     screen = Screen(as_json=settings.as_json)
     texts = [clean_message(_from_stdin() if prompt == "-" else prompt) for prompt in prompts]
-    usual = Sampling()
-    sampling = Sampling(
-        max_new_tokens=usual.max_new_tokens if max_tokens is None else max_tokens,
-        temperature=0.0 if greedy else (usual.temperature if temperature is None else temperature),
-        top_p=usual.top_p if top_p is None else top_p,
-        stop=stop,
-        seed=seed,
-    )
+    asked: dict[str, Any] = {"stop": stop, "seed": seed}
+    asked |= {"max_new_tokens": max_tokens, "temperature": 0.0 if greedy else temperature, "top_p": top_p}
+
+    def sampling(base: Base) -> Sampling:
+        given = {name: value for name, value in asked.items() if value is not None}
+        return replace(usual_sampling(base), **given)
+
     if bare or (fork is None and not settings.data.exists()):
-        _answer(screen, open_base(settings, screen), texts, sampling, fork=None)
+        base = open_base(settings, screen)
+        _answer(screen, base, texts, sampling(base), fork=None)
         return
     with opened_home(settings, create=False) as home:
         info = home.find(DEFAULT_OWNER) if fork is None else existing_fork(home, fork)
         base = open_base(settings, screen)
         if info is None:
-            _answer(screen, base, texts, sampling, fork=None)
+            _answer(screen, base, texts, sampling(base), fork=None)
             return
         with opened_life(home, base, info.owner) as life:
-            _answer(screen, base, texts, sampling, fork=life.fork)
+            _answer(screen, base, texts, sampling(base), fork=life.fork)
 
 
 def _answer(screen: Screen, base: Base, texts: Sequence[str], sampling: Sampling, *, fork: ModelFork | None) -> None:

@@ -39,7 +39,7 @@ from ipse.learning.step import StepSettings, Update, ordinary_update, prior_upda
 from ipse.ledger.record import Feedback, Metrics, Record, RecordKind
 from ipse.model.base import Base
 from ipse.model.chat import Turn
-from ipse.model.generate import Reply, Sampling, generate
+from ipse.model.generate import Reply, Sampling, generate, usual_sampling
 from ipse.model.gradient import Example, gradients, losses
 from ipse.model.state import PersonalState, apply
 from ipse.wire.digest import NO_DIGEST
@@ -150,7 +150,7 @@ class UserModelLifecycle:
     ) -> None:
         self.base = base
         self.settings = settings or StepSettings()
-        self.sampling = sampling or Sampling()
+        self.sampling = sampling or usual_sampling(base)
         self.learning = True
         self.incognito = False
         self._clock_ms = clock_ms

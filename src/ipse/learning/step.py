@@ -109,7 +109,7 @@ def ordinary_update(
     natural = natural_of(basis, layout)
     if natural is not None:
         away += settings.general_weight * natural.pull(state.values() / scale.astype(np.float64)) / scale
-    direction = normalise((away @ layout.coordinates.real).astype(np.float32))
+    direction = normalise(away.astype(np.float32) @ layout.coordinates.real)
     return _along(layout.coordinates, -rate * direction.astype(np.float64), settings.natural_bits, rate)
 
 

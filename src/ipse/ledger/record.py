@@ -20,8 +20,8 @@ Not protected: who holds the fork key can write any history of that fork (the MA
 and ``zkp_proof`` stay empty in this version), and cutting off the newest records goes unseen by somebody who holds
 no later digest. Sizes, times and kinds of records are in the clear, and so is the owner's name.
 
-An ordinary record (owner of 5 letters, 100 + 100 characters of English, 1-bit update and prior of 1,804 numbers in
-26 groups) takes 1,006 bytes: text 207, update 299, prior 302, metrics 43, everything else 155. Its test holds that.
+An ordinary record (owner of 5 letters, 100 + 100 characters of English, 4-bit update and 1-bit prior along 768
+coordinates) takes 978 bytes: text 207, update 429, prior 144, metrics 43, everything else 155. Its test holds that.
 """
 
 from __future__ import annotations

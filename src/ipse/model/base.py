@@ -44,7 +44,7 @@ BASIS_FILE = "basis.safetensors"
 """A base that brings its own basis has it beside its weights, under this name."""
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-_SAMPLING_KEYS = ("max_new_tokens", "temperature", "top_p", "repetition_penalty", "no_repeat_ngram_size")
+_SAMPLING_KEYS = ("max_new_tokens", "temperature", "top_p")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +87,7 @@ class Base:
     runner: Runner
     directory: Path
     sampling_defaults: Mapping[str, float]
-    """From generation_config.json: those of max_new_tokens, temperature, top_p, repetition_penalty and
-    no_repeat_ngram_size that it states."""
+    """From generation_config.json: those of max_new_tokens, temperature and top_p that it states."""
     dtype: torch.dtype
     model: Any = None
     """The transformers module tree, where the runner works on one; else None, see :meth:`module`."""

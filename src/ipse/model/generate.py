@@ -66,6 +66,17 @@ class Sampling:
                 raise InputError(f"{name}={getattr(self, name)!r} is out of range.", "See Sampling for the ranges.")
 
 
+def usual_sampling(base: Base) -> Sampling:
+    """As the base's own generation_config.json would have it, where it says so."""
+    stated = base.sampling_defaults
+    usual = Sampling()
+    return Sampling(
+        max_new_tokens=max(1, int(stated.get("max_new_tokens", usual.max_new_tokens))),
+        temperature=stated.get("temperature", usual.temperature),
+        top_p=stated.get("top_p", usual.top_p),
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Reply:
     """What one row answered."""
