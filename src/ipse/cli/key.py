@@ -146,6 +146,8 @@ def set_passphrase(settings: Settings, new_passphrase_file: Path | None) -> None
     screen = Screen(as_json=settings.as_json)
     keys = _keys(settings)
     changed = keys.has_passphrase
+    if changed:
+        load_wrap(keys.wrap_path)  # before anybody types: a damaged one is not written over
     root = _opened(settings)
     keys.set_passphrase(root, new_passphrase(new_passphrase_file))
     lines = [f"The passphrase is {'changed' if changed else 'set'}; it opens {keys.wrap_path}."]

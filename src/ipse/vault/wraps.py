@@ -74,7 +74,7 @@ class Cost:
 
 
 DEFAULT_COST = Cost(memory_kib=65536, passes=3, lanes=4)
-"""The second recommended option of RFC 9106, section 4: 64 MiB, about a quarter of a second."""
+"""The second recommended option of RFC 9106, section 4: 64 MiB, a fraction of a second."""
 
 MAX_COST = Cost(memory_kib=1024 * 1024, passes=10, lanes=16)
 """What a file may ask for: 1 GiB."""
