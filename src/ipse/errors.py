@@ -12,8 +12,8 @@
     │   └── BaseMismatch              this fork belongs to another base (or basis, or rank)
     ├── StateOverflow                 an update would leave the range of the fixed-point state
     ├── VerificationError             any failed check: tag, digest, order, encoding; keeps the evidence
-    │   └── WrongKey                  the key opens nothing here
-    ├── VaultError                    the key file cannot be made, read or trusted
+    │   └── WrongKey                  the key or passphrase opens nothing here
+    ├── VaultError                    the key file or wrap cannot be made, read or trusted
     └── StoreError
         ├── StoreForeign              the file is not an Ipse store, or of a newer Ipse
         ├── StoreDamaged              the database itself is broken
@@ -86,11 +86,11 @@ class VerificationError(IpseError):
 
 
 class WrongKey(VerificationError):
-    """The key at hand opens nothing of this fork."""
+    """The key or the passphrase at hand opens nothing here."""
 
 
 class VaultError(IpseError):
-    """The key file cannot be made, read or trusted."""
+    """The key file, or the wrap under a passphrase, cannot be made, read or trusted."""
 
 
 class StoreError(IpseError):

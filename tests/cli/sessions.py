@@ -2,7 +2,8 @@
 """Scripted sessions: small text files that say what a command is given and what it prints.
 
     # a comment
-    $ ipse chat --data $DATA       a command; $DATA is a fresh folder, $TMP the one above it, $HERE this one
+    $ ipse chat --data $DATA       a command; $DATA is a fresh folder, $TMP the one above it, $HERE this one;
+                                   $TMP/passphrase and $TMP/other hold a passphrase each
     < Ahoy!                        a line for its standard input
     > ipse › ...                   a line of its standard output
     ! error: ...                   a line of its standard error

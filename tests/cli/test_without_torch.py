@@ -63,6 +63,12 @@ def test_forks_are_listed_and_examined_without_torch(home: Path) -> None:
     assert "1 with 0 records" in examined.stdout
 
 
+@pytest.mark.parametrize("words", ["key show", "key words --yes"])
+def test_the_key_is_looked_after_without_torch(words: str, home: Path) -> None:
+    done = ipse(*words.split(), "--data", str(home))
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 @pytest.mark.parametrize(
     "words",
     [

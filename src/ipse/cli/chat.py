@@ -39,7 +39,6 @@ def chat(settings: Settings, fork: str, no_learn: bool, incognito: bool) -> int:
     Standard input may be a script: one message or slash command a line.
     """
     from ipse.cli.session import ChatSession
-    from ipse.forks.home import KEY_NAME
 
     screen = Screen(as_json=settings.as_json)
     with opened_home(settings, create=True) as home:
@@ -50,7 +49,9 @@ def chat(settings: Settings, fork: str, no_learn: bool, incognito: bool) -> int:
             life.incognito = incognito
             if is_new:
                 screen.quiet(f"A new fork of {base.reference.name} for {life.fork.owner}; it lives in {home.root}.")
-                screen.quiet(f"Its key is {home.root / KEY_NAME}, yours to keep: without it nothing opens again.")
+                keys = home.keys
+                place = keys.key_path if keys.has_file else f"{keys.wrap_path} with its passphrase"
+                screen.quiet(f"Its key is {place}, yours to keep: without it nothing opens again.")
             session = ChatSession(life, screen)
             typed = sys.stdin.isatty() and sys.stdout.isatty() and not settings.as_json
             lines = _typed(session) if typed else PipedLines(sys.stdin.buffer)

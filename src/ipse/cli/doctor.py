@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import metadata
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import click
 from rich.table import Table
@@ -20,6 +20,10 @@ from ipse.cli.screen import Screen
 from ipse.cli.settings import Settings, model_options
 from ipse.cli.told import readable_bytes
 from ipse.errors import IpseError
+from ipse.vault.wraps import load_wrap
+
+if TYPE_CHECKING:
+    from ipse.forks.home import Home
 
 Verdict = Literal["ok", "note", "bad"]
 
@@ -123,11 +127,8 @@ def _forks(settings: Settings) -> Iterator[Finding]:
     if not settings.data.is_dir() or not any(settings.data.iterdir()):
         yield Finding("forks", "ok", "none yet; 'ipse chat' makes the first")
         return
-    from ipse.forks.home import KEY_NAME
-
     with opened_home(settings, create=False) as home:  # refuses a key file that others can read
-        key = home.root / KEY_NAME
-        yield Finding("key", "ok", f"{key} ({key.stat().st_mode & 0o777:o}); keep a copy in a safe place")
+        yield from _keys(home)
         home.store.check_file()
         forks = home.forks()
         records = sum(1 for info in forks for _ in home.read_records(info.fork_id))
@@ -135,6 +136,20 @@ def _forks(settings: Settings) -> Iterator[Finding]:
         yield Finding(
             "forks", "ok", f"{len(forks)} with {records} records, {size}; every record opens, none is missing"
         )
+
+
+def _keys(home: Home) -> Iterator[Finding]:
+    keys = home.keys
+    if keys.has_file:
+        mode = keys.key_path.stat().st_mode & 0o777
+        yield Finding("key", "ok", f"{keys.key_path} ({mode:o}); keep a copy in a safe place")
+    if keys.has_passphrase:
+        try:
+            wrap = load_wrap(keys.wrap_path)
+        except IpseError as error:
+            yield Finding("passphrase", "bad", f"{error.message} {error.hint}")
+        else:
+            yield Finding("passphrase", "ok", f"{keys.wrap_path}, {wrap.cost.memory_kib // 1024} MiB a guess")
 
 
 def _base(settings: Settings, screen: Screen) -> Iterator[Finding]:

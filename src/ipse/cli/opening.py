@@ -27,10 +27,11 @@ SMALL_HIDDEN_SIZE = 512
 
 @contextmanager
 def opened_home(settings: Settings, *, create: bool) -> Iterator[Home]:
-    """The store and its key; closed at the end. No torch needed."""
+    """The store and its key; closed at the end. Asks for the passphrase where it needs one. No torch needed."""
+    from ipse.cli.passphrase import passphrase_of
     from ipse.forks.home import Home
 
-    home = Home.open(settings.data, create=create)
+    home = Home.open(settings.data, create=create, passphrase=lambda: passphrase_of(settings))
     try:
         yield home
     finally:

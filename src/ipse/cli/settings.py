@@ -28,6 +28,7 @@ class Settings:
 
     Attributes:
         data: folder of the store and of the key file.
+        passphrase_file: where the passphrase of the root key is read, None to ask on the terminal.
         base: directory or hub id of the base model, None for the one shipped with Ipse.
         rank: rank of the basis, None for the base's own.
         basis: auto (the base's own, else by SVD), svd, or the path of a basis file.
@@ -38,6 +39,7 @@ class Settings:
     """
 
     data: Path
+    passphrase_file: Path | None = None
     base: str | None = None
     rank: int | None = None
     basis: str = "auto"
@@ -59,6 +61,12 @@ _STORE_OPTIONS = (
         type=click.Path(file_okay=True, path_type=Path),
         envvar="IPSE_HOME",
         help="Folder of the forks and their key.  [env: IPSE_HOME; default: the user's data folder]",
+    ),
+    click.option(
+        "--passphrase-file",
+        type=click.Path(path_type=Path),
+        envvar="IPSE_PASSPHRASE_FILE",
+        help="Where to read the key's passphrase, if it has one.  [env: IPSE_PASSPHRASE_FILE; default: ask]",
     ),
     click.option("--json", "as_json", is_flag=True, help="Print JSON on standard output."),
     click.option("-v", "--verbose", is_flag=True, help="Log what happens to standard error."),
@@ -107,7 +115,7 @@ fork_option = click.option(
 
 
 def store_options(command: Command) -> Command:
-    """Give a command ``--data``, ``--json`` and ``--verbose``; it receives one `Settings` as ``settings``."""
+    """Give a command ``--data``, ``--passphrase-file``, ``--json``, ``--verbose``: one `Settings`, ``settings``."""
     return _with_options(command, _STORE_OPTIONS)
 
 
@@ -117,9 +125,10 @@ def model_options(command: Command) -> Command:
 
 
 def model_arguments(settings: Settings) -> list[str]:
-    """The same base, said to another ``ipse`` process."""
+    """The same base and passphrase file, said to another ``ipse`` process."""
     arguments = ["--basis", settings.basis, "--device", settings.device, "--dtype", settings.dtype]
     arguments += ["--base", settings.base] if settings.base else []
+    arguments += ["--passphrase-file", str(settings.passphrase_file)] if settings.passphrase_file else []
     return arguments + (["--rank", str(settings.rank)] if settings.rank else [])
 
 

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where forks live: one folder with the root key and the store.
 
-    <root>/root.key     32 bytes, mode 0600: whoever has it owns every fork here; nothing opens without it
+    <root>/root.key     the root key, mode 0600: whoever has it owns every fork here
+    <root>/root.wrap    the root key under a passphrase, beside the key file or instead of it (vault/keyring.py)
     <root>/ipse.db      sealed records and snapshots
 
 ``Home`` finds and makes forks; ``OpenFork`` is one fork with its key: it folds what is stored and appends what
@@ -17,19 +18,21 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 
-from ipse.errors import BaseMismatch, InputError, StoreError, VaultError, VerificationError
+from ipse.errors import BaseMismatch, InputError, StoreError, VaultError, VerificationError, WrongKey
 from ipse.forks.fork import ModelFork
 from ipse.forks.history import Folded, empty, read_snapshot, step, write_snapshot
 from ipse.ledger.record import Record, open_record, record_digest, seal_record
 from ipse.model.layout import StateLayout
 from ipse.store.rows import AppendRow, ForkRow, StoredRecord
 from ipse.store.store import FILE_NAME, Store
+from ipse.vault.keyring import KeyRing, Passphrase, nobody_to_ask
 from ipse.vault.keys import ForkKey, RootKey, check_value, confirm_key, create_root_key, fork_key, load_root_key
 from ipse.vault.seal import open_snapshot, seal_snapshot
 from ipse.wire.digest import NO_DIGEST
 from ipse.wire.ids import BaseId, ForkId, new_fork_id, parse_owner_id
 
 KEY_NAME = "root.key"
+WRAP_NAME = "root.wrap"
 SNAPSHOT_EVERY = 64
 """Records between snapshots. They only speed up opening."""
 
@@ -196,30 +199,32 @@ class Home:
         self.store = store
         self._root_key = root_key
 
+    @property
+    def keys(self) -> KeyRing:
+        """Where its root key lies."""
+        return key_ring(self.root)
+
     @classmethod
-    def open(cls, root: Path, *, create: bool = True) -> Home:
+    def open(cls, root: Path, *, create: bool = True, passphrase: Passphrase = nobody_to_ask) -> Home:
         """Open the folder, making store and key on first use.
+
+        Args:
+            passphrase: asked for it only where there is a passphrase wrap and no key file.
 
         Raises:
             VaultError: the key file is gone, is readable for others, or is no key file.
+            WrongKey: the passphrase is another.
             StoreError: see :meth:`ipse.store.store.Store.open`.
             InputError: nothing is there and ``create`` is false.
         """
-        key_path = root / KEY_NAME
         if not create and not (root / FILE_NAME).exists():
             raise InputError(f"There are no forks in {root}.", "Start one with `ipse chat`, or give --data DIR.")
-        had_store = (root / FILE_NAME).exists()
+        keys = key_ring(root)
+        key = keys.open(passphrase) if keys.has_file or keys.has_passphrase else None
         store = Store.open(root, create=create)
         try:
-            if key_path.exists():
-                key = load_root_key(key_path)
-            elif had_store and store.forks():
-                raise VaultError(
-                    f"The key file {key_path} is missing, and the forks here cannot be opened without it.",
-                    "Put your copy of root.key back in its place.",
-                )
-            else:
-                key = _create_or_load(key_path)
+            if key is None:  # forks without a key: `open` says what is missing
+                key = keys.open(passphrase) if store.forks() else _create_or_load(keys.key_path)
         except BaseException:
             store.close()
             raise
@@ -300,6 +305,32 @@ class Home:
         for stored in self.store.records(fork_id):
             yield open_record(stored.data, key, expect_seq=stored.seq, expect_previous=previous)
             previous = stored.digest
+
+
+def key_ring(root: Path) -> KeyRing:
+    """The wraps of a folder's root key."""
+    return KeyRing(root / KEY_NAME, root / WRAP_NAME)
+
+
+def confirm_root(root: Path, key: RootKey) -> int:
+    """Pass only if this root key opens every fork of the folder; how many there are, 0 without a store.
+
+    Raises:
+        WrongKey: it does not.
+    """
+    if not (root / FILE_NAME).exists():
+        return 0
+    with Store.open(root, create=False) as store:
+        rows = store.forks()
+    for row in rows:
+        try:
+            confirm_key(fork_key(key, row.fork_id), row.key_check)
+        except WrongKey as error:
+            raise WrongKey(
+                f"This root key does not open fork {row.fork_id} of {row.owner}.",
+                "Use the words or the key that this folder's forks were made with; nothing was changed.",
+            ) from error
+    return len(rows)
 
 
 def _create_or_load(path: Path) -> RootKey:

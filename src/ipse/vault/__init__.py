@@ -1,2 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Keys and sealing. ``keys``: the owner's root key and what is derived from it; ``seal``: authenticated encryption."""
+"""Keys and sealing.
+
+``keys``: the owner's root key and what is derived from it; ``keyring``: the ways to open the root, ``wraps`` (under a
+passphrase) and ``words`` (on paper); ``seal``: authenticated encryption; ``files``: small files, whole or absent.
+"""

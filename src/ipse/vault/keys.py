@@ -9,8 +9,11 @@
 
 The proposal derives the key from the user id (R40). An id is not a secret, so we do not.
 
+The root lies in a key file, in a wrap under a passphrase (wraps.py), or in both; keyring.py keeps the two, and
+words.py spells the root for paper.
+
 Not protected here: who can read the key file, or this process's memory, can read the forks. Python cannot wipe
-memory. A passphrase over the file is a later version's; the first word of the file says what it is.
+memory.
 """
 
 from __future__ import annotations
@@ -30,6 +33,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from ipse.errors import VaultError, WrongKey
+from ipse.vault.files import create_file
 from ipse.wire.ids import ForkId
 
 KEY_BYTES = 32
@@ -98,6 +102,11 @@ def check_value(key: ForkKey) -> bytes:
     return derive(key, "check", length=CHECK_BYTES)
 
 
+def root_check(root: RootKey) -> bytes:
+    """16 bytes that say which root this is and nothing else of it. Not secret."""
+    return derive(root, "root check", length=CHECK_BYTES)
+
+
 def confirm_key(key: ForkKey, check: bytes) -> None:
     """Pass only if the key has this check value.
 
@@ -120,26 +129,24 @@ def create_root_key(path: Path, rng: Callable[[int], bytes] = secrets.token_byte
         VaultError: there is a file already, or it cannot be written.
     """
     key = RootKey(rng(KEY_BYTES))
-    partial = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    write_root_key(path, key)
+    return key
+
+
+def write_root_key(path: Path, key: RootKey) -> None:
+    """Make the file of a root key, as ``create_root_key`` does.
+
+    Raises:
+        VaultError: there is a file already, or it cannot be written.
+    """
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        try:
-            descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(descriptor, "w", encoding="ascii") as stream:
-                stream.write(_FILE_COMMENT + _spell(key) + "\n")
-                stream.flush()
-                os.fsync(stream.fileno())
-            os.link(partial, path)  # fails if the name is taken, which renaming would not
-        except FileExistsError as error:
-            raise VaultError(f"There is a key file at {path} already.", "It was left as it is; use it.") from error
-        finally:
-            partial.unlink(missing_ok=True)
-        _sync_folder(path.parent)
+        create_file(path, _FILE_COMMENT + _spell(key) + "\n")
+    except FileExistsError as error:
+        raise VaultError(f"There is a key file at {path} already.", "It was left as it is; use it.") from error
     except OSError as error:
         raise VaultError(
             f"The key file {path} cannot be written: {error.strerror}.", "Choose a folder that you can write to."
         ) from error
-    return key
 
 
 def load_root_key(path: Path) -> RootKey:
@@ -193,13 +200,3 @@ def _parse(text: bytes, path: Path) -> RootKey:
     if _spell(key) != words[0]:
         raise VaultError(f"The key in {path} is damaged.", hint)
     return key
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a new name in the folder survive a power cut."""
-    if os.name == "posix":
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

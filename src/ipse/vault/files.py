@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Small secret files that must never be half there: made, replaced and removed so that a power cut loses nothing.
+
+Written beside its place with mode 0600, synced, put there by one step of the file system, and the folder synced. The
+verb says what happens to a file that is there already: ``create`` leaves it and fails, ``replace`` takes its place.
+All of them raise OSError; their callers know what the file is for and say it.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+_MARK_BYTES = 8
+
+
+def create_file(path: Path, text: str) -> None:
+    """Make a file, in a folder that is made 0700 if it is missing. FileExistsError if there is one of that name."""
+    with _written_aside(path, text) as partial:
+        os.link(partial, path)  # fails if the name is taken, which renaming would not
+
+
+def replace_file(path: Path, text: str) -> None:
+    """Make a file or take the place of one: at every moment the name leads to the whole old or the whole new one."""
+    with _written_aside(path, text) as partial:
+        partial.replace(path)
+
+
+def remove_file(path: Path) -> None:
+    """Remove a file, and what a killed process may have left of writing it.
+
+    Its bytes may stay in free blocks of the disk, in its journal or in backups: nothing here can prevent that.
+    """
+    path.unlink()
+    for partial in path.parent.glob(f".{path.name}.{'[0-9a-f]' * 2 * _MARK_BYTES}"):
+        partial.unlink(missing_ok=True)
+    _sync(path.parent)
+
+
+def sync_file(path: Path) -> None:
+    """Make a file that somebody else wrote (``cp``) survive a power cut."""
+    _sync(path)
+    _sync(path.parent)
+
+
+@contextmanager
+def changing(folder: Path) -> Iterator[None]:
+    """One process at a time changes the files of this folder; others wait. The lock ends with the process.
+
+    Without it, two processes could each remove one of two files, each having seen the other one.
+    """
+    if os.name != "posix":
+        yield
+        return
+    import fcntl
+
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _written_aside(path: Path, text: str) -> Iterator[Path]:
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(_MARK_BYTES)}")
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except FileExistsError as error:  # a file where the folder should be; not the FileExistsError of `create_file`
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path.parent)) from error
+    try:
+        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w", encoding="ascii", newline="\n") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        yield partial
+    finally:
+        partial.unlink(missing_ok=True)
+    _sync(path.parent)
+
+
+def _sync(path: Path) -> None:
+    """Make a file, or the names in a folder, survive a power cut."""
+    if os.name == "posix":
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
