@@ -45,9 +45,10 @@ class Natural:
 
     def __init__(self, curvature: Curvature, scale: NDArray[np.float32]) -> None:
         factor = curvature.factor.astype(np.float64) * scale
-        _, values, directions = np.linalg.svd(factor, full_matrices=False)
-        self._values = np.square(values)
-        self._directions = directions
+        values, turned = np.linalg.eigh(factor @ factor.T)  # n is far smaller than d
+        kept = values > 1e-12 * values.max(initial=0.0)
+        self._values = values[kept]
+        self._directions = (turned[:, kept].T @ factor) / np.sqrt(values[kept])[:, None]
 
     def pull(self, w: Float64Vector) -> Float64Vector:
         """F w, (d,)."""
