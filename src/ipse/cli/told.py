@@ -89,10 +89,14 @@ def _words(entry: HistoryEntry) -> str:
         about = entry.input_text
     elif entry.rating:
         about = f"{'good' if entry.rating > 0 else 'bad'}: the reply of record {entry.target_seq}"
+    elif entry.kind == "rollback":
+        about = f"to record {entry.target_seq}" if entry.target_seq else "to the beginning"
     elif entry.output_text:
         about = f"better for record {entry.target_seq}: {entry.output_text}"
     else:
         about = f"of record {entry.target_seq}" if entry.target_seq else ""
+    if entry.rolled_back:
+        return f"(rolled back) {about}"
     return f"(undone) {about}" if entry.undone else about
 
 
