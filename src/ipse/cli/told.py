@@ -15,6 +15,7 @@ from ipse.cli.screen import first_line
 if TYPE_CHECKING:
     from ipse.forks.interact import LearningReport
     from ipse.forks.recall import HistoryEntry
+    from ipse.forks.takeback import TakenBack
 
 _BESIDE_WORDS = 61
 """Columns of a history that are not the words."""
@@ -53,6 +54,17 @@ def learned_json(report: LearningReport) -> dict[str, Any]:
         "record_ms": report.record_ms,
         "total_ms": report.total_ms,
     }
+
+
+def rollback_line(done: TakenBack, height: int) -> str:
+    """What one rollback did, in a sentence."""
+    where = f"as it was after record {done.target_seq}" if done.target_seq else "as it was before its first record"
+    return f"The fork is {where}; records taken out: {done.out}, given back: {done.back}; its height is {height}."
+
+
+def rollback_json(done: TakenBack, height: int) -> dict[str, Any]:
+    """The same for programs."""
+    return {"record": done.seq, "to": done.target_seq, "out": done.out, "back": done.back, "height": height}
 
 
 def history_table(entries: Sequence[HistoryEntry], width: int) -> Table:

@@ -197,6 +197,7 @@ class UserModelLifecycle:
         """
         message = clean_message(given.text)
         self.learn_pending()
+        self._recall.catch_up()
         sampling = sampling or self.sampling
         turns = self._context(message, given.system, sampling)
         started = time.perf_counter()
@@ -306,6 +307,7 @@ class UserModelLifecycle:
 
     def history(self) -> list[HistoryEntry]:
         """Everything that happened to this fork, oldest first."""
+        self._recall.catch_up()
         return self._recall.entries(self._open.folded)
 
     def why(self) -> Why:
@@ -454,6 +456,7 @@ class UserModelLifecycle:
         if self.incognito and self._aside:
             raise InputError("Nothing is learned from an incognito turn.", "Leave incognito first.")
         self.learn_pending()
+        self._recall.catch_up()
         return self._recall.interaction(op_id)
 
     def _rehearsal(self, position: int) -> list[Example]:

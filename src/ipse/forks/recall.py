@@ -71,6 +71,12 @@ class Recall:
         self._entries = None
         self._memory = None
 
+    def catch_up(self) -> None:
+        """Read again what somebody else has written meanwhile, the fork included."""
+        if self._opened.behind:
+            self._opened.reload()
+            self.refresh()
+
     def add(self, record: Record) -> None:
         """Take a record in that was just appended."""
         if self._entries is None:

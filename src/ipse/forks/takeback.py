@@ -68,7 +68,7 @@ def undoable(opened: OpenFork, recall: Recall, seq: int | None) -> Record:
 
 def undo(opened: OpenFork, recall: Recall, seq: int | None, blank: Record) -> TakenBack:
     """Take one record out. Raises as :func:`undoable` and :meth:`OpenFork.append` do."""
-    _catch_up(opened, recall)
+    recall.catch_up()
     return _append(opened, recall, replace(blank, kind=RecordKind.UNDO), undoable(opened, recall, seq))
 
 
@@ -79,7 +79,7 @@ def rollback(opened: OpenFork, recall: Recall, seq: int, blank: Record) -> Taken
         InputError: there is no such record, or the fork is like that already.
         HeightConflict: somebody else was first; try again.
     """
-    _catch_up(opened, recall)
+    recall.catch_up()
     opened.check_number(seq, least=0)
     at = opened.folded
     _, changed = at.outcome(Withdrawal(at.head.seq + 1, seq, rollback=True))
@@ -102,10 +102,3 @@ def _append(opened: OpenFork, recall: Recall, blank: Record, target: Record | No
         len(after.out.keys() - before.out.keys() - own),
         len(before.out.keys() - after.out.keys() - own),
     )
-
-
-def _catch_up(opened: OpenFork, recall: Recall) -> None:
-    """What is taken back is what the owner sees in the history now, also where another process wrote to it."""
-    if opened.behind:
-        opened.reload()
-        recall.refresh()

@@ -1,0 +1,435 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Undo and rollback, one meaning at a time, on forks of a few drawn numbers and on the shipped base."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+import struct
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ipse.errors import HeightConflict, InputError, VerificationError
+from ipse.forks.history import Folded, fold, write_snapshot
+from ipse.forks.home import Home, OpenFork
+from ipse.forks.interact import UserInput, UserModelLifecycle
+from ipse.forks.recall import Recall
+from ipse.forks.takeback import TakenBack, rollback, undo
+from ipse.forks.verify import verify_fork
+from ipse.ledger.record import Record, RecordKind, record_digest, seal_record
+from ipse.model.base import load_base
+from ipse.model.chat import Turn
+from ipse.model.generate import Sampling
+from ipse.store.rows import AppendRow
+from ipse.store.store import FILE_NAME, Store
+from ipse.vault.keys import ForkKey, fork_key, load_root_key
+from ipse.vault.seal import seal_snapshot
+from ipse.wire.ids import new_op_id
+from tests.forks.tiny import LAYOUT, append, blank, edit, numbers, tiny_fork, turn
+
+GREEDY = Sampling(temperature=0.0, max_new_tokens=4)
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Iterator[Home]:
+    with Home.open(tmp_path / "home") as opened:
+        yield opened
+
+
+class Life:
+    """One tiny fork: what it learns is drawn."""
+
+    def __init__(self, home: Home) -> None:
+        self.home = home
+        self.fork: OpenFork = tiny_fork(home)
+        self.recall = Recall(self.fork)
+        self.was = [self.fork.folded]
+        self._rng = np.random.default_rng(7)
+
+    def learn(self, *texts: str) -> None:
+        for text in texts:
+            self.keep(append(self.fork, turn(text, numbers(self._rng)[0], numbers(self._rng, 1)[0])))
+
+    def keep(self, record: Record) -> None:
+        self.recall.add(record)
+        self.was.append(self.fork.folded)
+
+    def undo(self, seq: int | None = None) -> TakenBack:
+        done = undo(self.fork, self.recall, seq, blank(RecordKind.UNDO))
+        self.was.append(self.fork.folded)
+        return done
+
+    def rollback(self, seq: int) -> TakenBack:
+        done = rollback(self.fork, self.recall, seq, blank(RecordKind.ROLLBACK))
+        self.was.append(self.fork.folded)
+        return done
+
+    @property
+    def now(self) -> Folded:
+        """As it is here, which must be as it is after opening it again, and by its records alone."""
+        again = tiny_fork(self.home)
+        assert again.folded.same_as(self.fork.folded)
+        assert fold(again.records(), LAYOUT).same_as(self.fork.folded)
+        remembered = Recall(again)
+        assert words(remembered) == words(self.recall)
+        return self.fork.folded
+
+    @property
+    def key(self) -> ForkKey:
+        return fork_key(load_root_key(self.home.keys.key_path), self.fork.row.fork_id)
+
+
+def words(recall: Recall) -> list[str]:
+    return [recall.memory[i].message for i in range(len(recall.memory))]
+
+
+def same_sum(one: Folded, other: Folded) -> bool:
+    return (one.height, one.z.tobytes(), one.prior.tobytes()) == (
+        other.height,
+        other.z.tobytes(),
+        other.prior.tobytes(),
+    )
+
+
+def test_after_a_rollback_numbers_prior_height_and_memory_are_those_of_then(home: Home) -> None:
+    life = Life(home)
+    life.learn("a", "b", "c", "d")
+    assert life.rollback(2) == TakenBack(5, 2, 2, 0)
+    assert same_sum(life.now, life.was[2])
+    assert words(life.recall) == ["a", "b"]
+    assert [(e.undone, e.rolled_back) for e in life.recall.entries(life.now)] == [
+        (False, False),
+        (False, False),
+        (True, True),
+        (True, True),
+        (False, False),
+    ]
+
+
+def test_what_is_learned_after_a_rollback_adds_to_the_sum_of_then(home: Home) -> None:
+    life = Life(home)
+    life.learn("a", "b")
+    life.rollback(1)
+    life.learn("c")
+    assert np.array_equal(life.now.z - life.was[1].z, life.was[4].z - life.was[3].z)
+    assert words(life.recall) == ["a", "c"]
+
+
+def test_a_rollback_to_nothing_is_a_new_fork_and_its_undo_is_everything(home: Home) -> None:
+    life = Life(home)
+    life.learn("a", "b")
+    life.rollback(0)
+    assert life.now.height == 0
+    assert not life.now.z.any()
+    assert not life.now.prior.any()
+    assert life.undo(3).back == 2
+    assert same_sum(life.now, life.was[2])
+
+
+def test_a_rollback_past_an_undo_gives_the_undone_record_back(home: Home) -> None:
+    life = Life(home)
+    life.learn("a", "b")
+    life.undo(1)
+    life.learn("c")
+    assert life.rollback(2) == TakenBack(5, 2, 1, 1)
+    assert same_sum(life.now, life.was[2])
+    assert words(life.recall) == ["a", "b"]
+
+
+def test_a_rollback_to_after_an_undo_keeps_it(home: Home) -> None:
+    life = Life(home)
+    life.learn("a", "b")
+    life.undo(1)
+    life.learn("c")
+    life.rollback(3)
+    assert same_sum(life.now, life.was[3])
+    assert words(life.recall) == ["b"]
+
+
+def test_a_record_before_the_target_can_still_be_undone_and_one_after_it_not(home: Home) -> None:
+    life = Life(home)
+    life.learn("a", "b", "c")
+    life.rollback(2)
+    life.undo(1)
+    assert words(life.recall) == ["b"]
+    assert np.array_equal(life.now.z, life.was[2].z - life.was[1].z)
+    with pytest.raises(InputError, match="rollback of record 4") as refused:
+        life.undo(3)
+    assert "undo record 4" in refused.value.hint
+
+
+def test_undoing_a_rollback_gives_back_what_it_took_and_keeps_what_came_later(home: Home) -> None:
+    life = Life(home)
+    life.learn("a", "b", "c")
+    life.rollback(1)
+    life.learn("d")
+    assert life.undo(4) == TakenBack(6, 4, 0, 2)
+    assert np.array_equal(life.now.z, life.was[3].z + life.was[5].z - life.was[4].z)
+    assert words(life.recall) == ["a", "b", "c", "d"]
+
+
+def test_undoing_an_undo_gives_the_record_back(home: Home) -> None:
+    life = Life(home)
+    life.learn("a", "b")
+    life.undo(1)
+    life.undo(3)
+    assert same_sum(life.now, life.was[2])
+    assert words(life.recall) == ["a", "b"]
+    with pytest.raises(InputError, match="undone before") as refused:
+        life.undo(3)
+    assert "undo record 4" in refused.value.hint
+
+
+def test_a_rollback_to_before_a_rollback_takes_that_back(home: Home) -> None:
+    life = Life(home)
+    life.learn("a", "b", "c")
+    life.rollback(1)
+    life.learn("d")
+    life.rollback(3)
+    assert same_sum(life.now, life.was[3])
+    life.rollback(5)
+    assert same_sum(life.now, life.was[5])
+    assert words(life.recall) == ["a", "d"]
+
+
+def test_a_rollback_to_a_record_that_was_rolled_back_is_as_it_was_then(home: Home) -> None:
+    life = Life(home)
+    life.learn("a", "b", "c")
+    life.rollback(1)
+    life.rollback(2)
+    assert same_sum(life.now, life.was[2])
+    assert words(life.recall) == ["a", "b"]
+
+
+def test_an_edit_that_is_rolled_back_gives_the_first_reply_back(home: Home) -> None:
+    life = Life(home)
+    life.learn("a")
+    life.keep(append(life.fork, edit(life.fork.at(1), "better", numbers(np.random.default_rng(1))[0])))
+    assert life.recall.memory[0].reply == "better"
+    life.rollback(1)
+    assert life.recall.memory[0].reply == "I heard: a"
+    assert life.recall.corrected("a") == ""
+    life.undo(3)
+    assert life.recall.corrected("a") == "better"
+
+
+def test_the_newest_that_taught_is_never_one_that_was_taken_out(home: Home) -> None:
+    life = Life(home)
+    with pytest.raises(InputError, match="nothing to undo"):
+        life.undo()
+    for text in "abc":
+        learned = turn(text, numbers(np.random.default_rng(2))[0])
+        life.keep(append(life.fork, replace(learned, metrics=replace(learned.metrics, update_l2_norm=1.0))))
+    life.rollback(2)
+    assert life.undo().target_seq == 2
+
+
+@pytest.mark.parametrize("seq", [-1, 4, 2**40])
+def test_a_record_that_is_not_there_is_one_error_with_the_numbers_that_are(home: Home, seq: int) -> None:
+    life = Life(home)
+    life.learn("a", "b", "c")
+    for attempt in (life.undo, life.rollback, life.fork.folded_at):
+        with pytest.raises(InputError, match=f"no record {seq}") as refused:
+            attempt(seq)
+        assert "1 to 3" in refused.value.hint
+    assert life.now.head.seq == 3
+
+
+def test_a_rollback_to_the_present_is_refused(home: Home) -> None:
+    life = Life(home)
+    with pytest.raises(InputError, match="nothing to do"):
+        life.rollback(0)
+    life.learn("a", "b")
+    life.undo(2)
+    life.undo(3)
+    for present in (2, 4):
+        with pytest.raises(InputError, match="nothing to do"):
+            life.rollback(present)
+    assert life.now.head.seq == 4, "nothing was recorded"
+
+
+def test_a_turn_that_taught_nothing_is_forgotten_by_a_rollback_too(home: Home) -> None:
+    life = Life(home)
+    life.learn("a")
+    life.keep(append(life.fork, turn("only said")))
+    assert life.rollback(1) == TakenBack(3, 1, 1, 0)
+    assert words(life.recall) == ["a"]
+
+
+def test_a_rollback_is_a_small_record_however_much_it_takes_out(home: Home) -> None:
+    life = Life(home)
+    life.learn(*"abcdefgh")
+    life.rollback(1)
+    assert len(home.store.record(life.fork.row.fork_id, 9).data) < 300
+
+
+def test_the_slower_of_two_that_roll_back_gets_the_fork_that_the_faster_one_left(home: Home) -> None:
+    one, two = Life(home), Life(home)
+    one.learn("a", "b", "c")
+    two.rollback(2)
+    assert one.fork.behind
+    assert one.rollback(1) == TakenBack(5, 1, 1, 0), "record 3 was out already"
+    assert same_sum(one.now, one.was[1])
+
+
+def test_of_two_rollbacks_at_the_same_moment_one_is_told_to_try_again(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two = Life(home), Life(home)
+    one.learn("a", "b", "c")
+    monkeypatch.setattr(OpenFork, "behind", property(lambda _: False))
+    two.fork.reload()
+    one.rollback(2)
+    with pytest.raises(HeightConflict):
+        two.rollback(1)
+    assert one.now.head.seq == 4
+
+
+def test_a_rollback_that_somebody_was_faster_than_is_tried_again(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    base = load_base()
+    one, two = (UserModelLifecycle(home, base, "ada") for _ in range(2))
+    one.teach([Turn("user", "Ahoy!")])
+    then = one.state
+    one.teach([Turn("user", "Fair winds.")])
+    raced: list[bool] = []
+    whole = Store.append
+
+    def slowly(*given: object, **named: object) -> None:
+        if not raced:
+            raced.append(True)
+            two.teach([Turn("user", "I was faster.")])
+        whole(*given, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Store, "append", slowly)
+    done = one.rollback(1)
+    assert (done.seq, done.out) == (4, 2), "what the faster one said came after record 1 as well"
+    assert one.state == then == UserModelLifecycle(home, base, "ada").state
+    assert [e.rolled_back for e in two.history()] == [False, True, True, False], "and it knows"
+
+
+def test_a_chat_that_runs_while_another_process_rolls_back_answers_from_the_fork_of_then(home: Home) -> None:
+    base = load_base()
+    one, two = (UserModelLifecycle(home, base, "ada", sampling=GREEDY) for _ in range(2))
+    for text in ("Ahoy!", "My boat is the Zorblax."):
+        one.teach([Turn("user", text)])
+    two.rollback(1)
+    one.interact(UserInput("What is my boat?"))
+    assert one.state == two.state
+    one.learn_pending()
+    assert [e.exchange.message for e in one.history() if not e.undone and e.kind == "interaction"] == [
+        "Ahoy!",
+        "What is my boat?",
+    ]
+
+
+# -- what was kept by an older Ipse, and what somebody else wrote --------------------------------
+
+
+def test_a_fork_with_a_snapshot_of_the_first_form_opens(home: Home, caplog: pytest.LogCaptureFixture) -> None:
+    life = Life(home)
+    life.learn("a", "b")
+    life.undo(1)
+    at = life.now
+    older = b"".join(
+        [
+            b"ipse snapshot 1\n",
+            LAYOUT.digest,
+            at.head.digest,
+            struct.pack("<QQI", 3, 1, 1),
+            life.fork.at(1).op_id,
+            at.z.tobytes(),
+            at.prior.tobytes(),
+        ]
+    )
+    home.store.put_snapshot(life.fork.row.fork_id, 3, seal_snapshot(life.key, 3, older))
+    assert tiny_fork(home).folded.same_as(at)
+    assert caplog.messages == [], "it is no damage, so nobody is warned"
+    assert verify_fork(home.store, tiny_fork(home)).snapshot_seq == 0
+
+
+def forged(life: Life, kind: RecordKind, target: bytes) -> None:
+    """Append a record that this program refuses to make."""
+    head = life.fork.folded.head
+    record = replace(
+        blank(kind),
+        fork_id=life.fork.row.fork_id,
+        seq=head.seq + 1,
+        previous_digest=head.digest,
+        target_op_id=target,
+    )
+    data = seal_record(record, life.key)
+    row = AppendRow(record.seq, record.op_id, record_digest(data), data)
+    life.home.store.append(life.fork.row.fork_id, row, expected_head=head.digest)
+
+
+@pytest.mark.parametrize("kind", [RecordKind.UNDO, RecordKind.ROLLBACK])
+def test_a_record_that_takes_out_what_is_not_there_is_named(home: Home, kind: RecordKind) -> None:
+    life = Life(home)
+    life.learn("a")
+    forged(life, kind, new_op_id())
+    with pytest.raises(VerificationError, match="Record 2 names an operation that is not in this history"):
+        tiny_fork(home)
+    with pytest.raises(VerificationError, match="Record 2 names"):
+        fold(life.fork.records(), LAYOUT)
+
+
+# -- verify --------------------------------------------------------------------------------------
+
+
+def test_verify_passes_a_fork_whatever_happened_to_it(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ipse.forks.home.SNAPSHOT_EVERY", 2)
+    life = Life(home)
+    assert verify_fork(home.store, life.fork).records == 0
+    life.learn("a", "b", "c")
+    life.rollback(1)
+    life.undo(4)
+    found = verify_fork(home.store, tiny_fork(home))
+    assert (found.records, found.counting, found.height, found.snapshot_seq) == (5, 4, 3, 4)
+    assert found.head == life.now.head.digest
+
+
+def test_verify_names_a_record_that_was_altered_before_the_snapshot(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ipse.forks.home.SNAPSHOT_EVERY", 4)
+    life = Life(home)
+    life.learn("a", "b", "c", "d")
+    with closing(sqlite3.connect(home.root / FILE_NAME)) as db, db:
+        data = bytearray(db.execute("SELECT data FROM record WHERE seq = 2").fetchone()[0])
+        data[40] ^= 1
+        digest = record_digest(bytes(data))
+        db.execute("UPDATE record SET data = ?, digest = ? WHERE seq = 2", (bytes(data), digest))
+    opened = tiny_fork(home)  # from the snapshot: it never reads record 2
+    with pytest.raises(VerificationError, match=re.escape(f"Record 2 of fork {opened.row.fork_id}")):
+        verify_fork(home.store, opened)
+
+
+def test_verify_finds_a_snapshot_or_a_state_that_is_not_the_sum(home: Home) -> None:
+    life = Life(home)
+    life.learn("a", "b")
+    fork_id = life.fork.row.fork_id
+    wrong = replace(life.now, z=life.now.z + 1)
+    home.store.put_snapshot(fork_id, 2, seal_snapshot(life.key, 2, write_snapshot(wrong)))
+    with pytest.raises(VerificationError, match="The snapshot at record 2"):
+        verify_fork(home.store, tiny_fork(home))
+    opened = tiny_fork(home)
+    home.store.drop_snapshots(fork_id)
+    with pytest.raises(VerificationError, match="The state in use at record 2"):
+        verify_fork(home.store, opened)
+    home.store.put_snapshot(fork_id, 2, b"not a snapshot")
+    with pytest.raises(VerificationError, match=r"The snapshot at record 2 .* is damaged"):
+        verify_fork(home.store, tiny_fork(home))
+
+
+def test_verify_does_not_notice_a_cut_off_end(home: Home) -> None:
+    life = Life(home)
+    life.learn("a", "b")
+    with closing(sqlite3.connect(home.root / FILE_NAME)) as db, db:
+        db.execute("DELETE FROM record WHERE seq = 2")
+        db.execute("UPDATE head SET seq = 1, digest = ?", (life.was[1].head.digest,))
+    assert verify_fork(home.store, tiny_fork(home)).records == 1
