@@ -3,11 +3,8 @@
 
 from __future__ import annotations
 
-import re
-import sqlite3
 import struct
 from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,22 +12,19 @@ import numpy as np
 import pytest
 
 from ipse.errors import HeightConflict, InputError, VerificationError
-from ipse.forks.history import Folded, fold, write_snapshot
+from ipse.forks.history import fold
 from ipse.forks.home import Home, OpenFork
 from ipse.forks.interact import UserInput, UserModelLifecycle
-from ipse.forks.recall import Recall
-from ipse.forks.takeback import TakenBack, rollback, undo
+from ipse.forks.takeback import TakenBack
 from ipse.forks.verify import verify_fork
-from ipse.ledger.record import Record, RecordKind, record_digest, seal_record
+from ipse.ledger.record import RecordKind
 from ipse.model.base import load_base
 from ipse.model.chat import Turn
 from ipse.model.generate import Sampling
-from ipse.store.rows import AppendRow
-from ipse.store.store import FILE_NAME, Store
-from ipse.vault.keys import ForkKey, fork_key, load_root_key
+from ipse.store.store import Store
 from ipse.vault.seal import seal_snapshot
 from ipse.wire.ids import new_op_id
-from tests.forks.tiny import LAYOUT, append, blank, edit, numbers, tiny_fork, turn
+from tests.forks.tiny import LAYOUT, Life, append, edit, forged, numbers, same_sum, tiny_fork, turn, words
 
 GREEDY = Sampling(temperature=0.0, max_new_tokens=4)
 
@@ -39,61 +33,6 @@ GREEDY = Sampling(temperature=0.0, max_new_tokens=4)
 def home(tmp_path: Path) -> Iterator[Home]:
     with Home.open(tmp_path / "home") as opened:
         yield opened
-
-
-class Life:
-    """One tiny fork: what it learns is drawn."""
-
-    def __init__(self, home: Home) -> None:
-        self.home = home
-        self.fork: OpenFork = tiny_fork(home)
-        self.recall = Recall(self.fork)
-        self.was = [self.fork.folded]
-        self._rng = np.random.default_rng(7)
-
-    def learn(self, *texts: str) -> None:
-        for text in texts:
-            self.keep(append(self.fork, turn(text, numbers(self._rng)[0], numbers(self._rng, 1)[0])))
-
-    def keep(self, record: Record) -> None:
-        self.recall.add(record)
-        self.was.append(self.fork.folded)
-
-    def undo(self, seq: int | None = None) -> TakenBack:
-        done = undo(self.fork, self.recall, seq, blank(RecordKind.UNDO))
-        self.was.append(self.fork.folded)
-        return done
-
-    def rollback(self, seq: int) -> TakenBack:
-        done = rollback(self.fork, self.recall, seq, blank(RecordKind.ROLLBACK))
-        self.was.append(self.fork.folded)
-        return done
-
-    @property
-    def now(self) -> Folded:
-        """As it is here, which must be as it is after opening it again, and by its records alone."""
-        again = tiny_fork(self.home)
-        assert again.folded.same_as(self.fork.folded)
-        assert fold(again.records(), LAYOUT).same_as(self.fork.folded)
-        remembered = Recall(again)
-        assert words(remembered) == words(self.recall)
-        return self.fork.folded
-
-    @property
-    def key(self) -> ForkKey:
-        return fork_key(load_root_key(self.home.keys.key_path), self.fork.row.fork_id)
-
-
-def words(recall: Recall) -> list[str]:
-    return [recall.memory[i].message for i in range(len(recall.memory))]
-
-
-def same_sum(one: Folded, other: Folded) -> bool:
-    return (one.height, one.z.tobytes(), one.prior.tobytes()) == (
-        other.height,
-        other.z.tobytes(),
-        other.prior.tobytes(),
-    )
 
 
 def test_after_a_rollback_numbers_prior_height_and_memory_are_those_of_then(home: Home) -> None:
@@ -327,9 +266,6 @@ def test_a_chat_that_runs_while_another_process_rolls_back_answers_from_the_fork
     ]
 
 
-# -- what was kept by an older Ipse, and what somebody else wrote --------------------------------
-
-
 def test_a_fork_with_a_snapshot_of_the_first_form_opens(home: Home, caplog: pytest.LogCaptureFixture) -> None:
     life = Life(home)
     life.learn("a", "b")
@@ -352,21 +288,6 @@ def test_a_fork_with_a_snapshot_of_the_first_form_opens(home: Home, caplog: pyte
     assert verify_fork(home.store, tiny_fork(home)).snapshot_seq == 0
 
 
-def forged(life: Life, kind: RecordKind, target: bytes) -> None:
-    """Append a record that this program refuses to make."""
-    head = life.fork.folded.head
-    record = replace(
-        blank(kind),
-        fork_id=life.fork.row.fork_id,
-        seq=head.seq + 1,
-        previous_digest=head.digest,
-        target_op_id=target,
-    )
-    data = seal_record(record, life.key)
-    row = AppendRow(record.seq, record.op_id, record_digest(data), data)
-    life.home.store.append(life.fork.row.fork_id, row, expected_head=head.digest)
-
-
 @pytest.mark.parametrize("kind", [RecordKind.UNDO, RecordKind.ROLLBACK])
 def test_a_record_that_takes_out_what_is_not_there_is_named(home: Home, kind: RecordKind) -> None:
     life = Life(home)
@@ -376,60 +297,3 @@ def test_a_record_that_takes_out_what_is_not_there_is_named(home: Home, kind: Re
         tiny_fork(home)
     with pytest.raises(VerificationError, match="Record 2 names"):
         fold(life.fork.records(), LAYOUT)
-
-
-# -- verify --------------------------------------------------------------------------------------
-
-
-def test_verify_passes_a_fork_whatever_happened_to_it(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ipse.forks.home.SNAPSHOT_EVERY", 2)
-    life = Life(home)
-    assert verify_fork(home.store, life.fork).records == 0
-    life.learn("a", "b", "c")
-    life.rollback(1)
-    life.undo(4)
-    found = verify_fork(home.store, tiny_fork(home))
-    assert (found.records, found.counting, found.height, found.snapshot_seq) == (5, 4, 3, 4)
-    assert found.head == life.now.head.digest
-
-
-def test_verify_names_a_record_that_was_altered_before_the_snapshot(
-    home: Home, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("ipse.forks.home.SNAPSHOT_EVERY", 4)
-    life = Life(home)
-    life.learn("a", "b", "c", "d")
-    with closing(sqlite3.connect(home.root / FILE_NAME)) as db, db:
-        data = bytearray(db.execute("SELECT data FROM record WHERE seq = 2").fetchone()[0])
-        data[40] ^= 1
-        digest = record_digest(bytes(data))
-        db.execute("UPDATE record SET data = ?, digest = ? WHERE seq = 2", (bytes(data), digest))
-    opened = tiny_fork(home)  # from the snapshot: it never reads record 2
-    with pytest.raises(VerificationError, match=re.escape(f"Record 2 of fork {opened.row.fork_id}")):
-        verify_fork(home.store, opened)
-
-
-def test_verify_finds_a_snapshot_or_a_state_that_is_not_the_sum(home: Home) -> None:
-    life = Life(home)
-    life.learn("a", "b")
-    fork_id = life.fork.row.fork_id
-    wrong = replace(life.now, z=life.now.z + 1)
-    home.store.put_snapshot(fork_id, 2, seal_snapshot(life.key, 2, write_snapshot(wrong)))
-    with pytest.raises(VerificationError, match="The snapshot at record 2"):
-        verify_fork(home.store, tiny_fork(home))
-    opened = tiny_fork(home)
-    home.store.drop_snapshots(fork_id)
-    with pytest.raises(VerificationError, match="The state in use at record 2"):
-        verify_fork(home.store, opened)
-    home.store.put_snapshot(fork_id, 2, b"not a snapshot")
-    with pytest.raises(VerificationError, match=r"The snapshot at record 2 .* is damaged"):
-        verify_fork(home.store, tiny_fork(home))
-
-
-def test_verify_does_not_notice_a_cut_off_end(home: Home) -> None:
-    life = Life(home)
-    life.learn("a", "b")
-    with closing(sqlite3.connect(home.root / FILE_NAME)) as db, db:
-        db.execute("DELETE FROM record WHERE seq = 2")
-        db.execute("UPDATE head SET seq = 1, digest = ?", (life.was[1].head.digest,))
-    assert verify_fork(home.store, tiny_fork(home)).records == 1

@@ -7,9 +7,14 @@ from dataclasses import replace
 
 import numpy as np
 
+from ipse.forks.history import Folded, fold
 from ipse.forks.home import Home, OpenFork
-from ipse.ledger.record import Feedback, Record, RecordKind
+from ipse.forks.recall import Recall
+from ipse.forks.takeback import TakenBack, rollback, undo
+from ipse.ledger.record import Feedback, Record, RecordKind, record_digest, seal_record
 from ipse.model.layout import StateLayout, build_layout
+from ipse.store.rows import AppendRow
+from ipse.vault.keys import ForkKey, fork_key, load_root_key
 from ipse.wire.digest import NO_DIGEST
 from ipse.wire.ids import ForkId, OwnerId, new_op_id
 from ipse.wire.update import encode_update, quantise
@@ -58,3 +63,73 @@ def append(opened: OpenFork, record: Record) -> Record:
         ),
         blank=record,
     )
+
+
+class Life:
+    """One tiny fork: what it learns is drawn."""
+
+    def __init__(self, home: Home) -> None:
+        self.home = home
+        self.fork: OpenFork = tiny_fork(home)
+        self.recall = Recall(self.fork)
+        self.was = [self.fork.folded]
+        self._rng = np.random.default_rng(7)
+
+    def learn(self, *texts: str) -> None:
+        for text in texts:
+            self.keep(append(self.fork, turn(text, numbers(self._rng)[0], numbers(self._rng, 1)[0])))
+
+    def keep(self, record: Record) -> None:
+        self.recall.add(record)
+        self.was.append(self.fork.folded)
+
+    def undo(self, seq: int | None = None) -> TakenBack:
+        done = undo(self.fork, self.recall, seq, blank(RecordKind.UNDO))
+        self.was.append(self.fork.folded)
+        return done
+
+    def rollback(self, seq: int) -> TakenBack:
+        done = rollback(self.fork, self.recall, seq, blank(RecordKind.ROLLBACK))
+        self.was.append(self.fork.folded)
+        return done
+
+    @property
+    def now(self) -> Folded:
+        """As it is here, which must be as it is after opening it again, and by its records alone."""
+        again = tiny_fork(self.home)
+        assert again.folded.same_as(self.fork.folded)
+        assert fold(again.records(), LAYOUT).same_as(self.fork.folded)
+        remembered = Recall(again)
+        assert words(remembered) == words(self.recall)
+        return self.fork.folded
+
+    @property
+    def key(self) -> ForkKey:
+        return fork_key(load_root_key(self.home.keys.key_path), self.fork.row.fork_id)
+
+
+def words(recall: Recall) -> list[str]:
+    return [recall.memory[i].message for i in range(len(recall.memory))]
+
+
+def same_sum(one: Folded, other: Folded) -> bool:
+    return (one.height, one.z.tobytes(), one.prior.tobytes()) == (
+        other.height,
+        other.z.tobytes(),
+        other.prior.tobytes(),
+    )
+
+
+def forged(life: Life, kind: RecordKind, target: bytes) -> None:
+    """Append a record that this program refuses to make."""
+    head = life.fork.folded.head
+    record = replace(
+        blank(kind),
+        fork_id=life.fork.row.fork_id,
+        seq=head.seq + 1,
+        previous_digest=head.digest,
+        target_op_id=target,
+    )
+    data = seal_record(record, life.key)
+    row = AppendRow(record.seq, record.op_id, record_digest(data), data)
+    life.home.store.append(life.fork.row.fork_id, row, expected_head=head.digest)
