@@ -24,6 +24,7 @@ from ipse.model.generate import Sampling
 from ipse.store.store import Store
 from ipse.vault.seal import seal_snapshot
 from ipse.wire.ids import new_op_id
+from tests.cli.sessions import run_ipse
 from tests.forks.tiny import LAYOUT, Life, append, edit, forged, numbers, same_sum, tiny_fork, turn, words
 
 GREEDY = Sampling(temperature=0.0, max_new_tokens=4)
@@ -249,6 +250,28 @@ def test_a_rollback_that_somebody_was_faster_than_is_tried_again(home: Home, mon
     assert (done.seq, done.out) == (4, 2), "what the faster one said came after record 1 as well"
     assert one.state == then == UserModelLifecycle(home, base, "ada").state
     assert [e.rolled_back for e in two.history()] == [False, True, True, False], "and it knows"
+
+
+def test_a_rollback_is_tried_again_when_another_process_undoes_in_the_same_moment(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    life = UserModelLifecycle(home, load_base(), "ada")
+    states = []
+    for text in ("Ahoy!", "Fair winds.", "Land ho!"):
+        life.teach([Turn("user", text)])
+        states.append(life.state)
+    raced: list[int] = []
+    whole = Store.append
+
+    def slowly(*given: object, **named: object) -> None:
+        if not raced:
+            raced.append(run_ipse("fork", "undo", "1", "--fork", "ada", "--data", str(home.root)).returncode)
+        whole(*given, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Store, "append", slowly)
+    assert life.rollback(1) == TakenBack(5, 1, out=2, back=1)
+    assert raced == [0]
+    assert life.state == states[0]
 
 
 def test_a_chat_that_runs_while_another_process_rolls_back_answers_from_the_fork_of_then(home: Home) -> None:
