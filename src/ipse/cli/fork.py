@@ -199,7 +199,7 @@ def verify(settings: Settings, fork: str) -> None:
     if found.snapshot_seq:
         checked.append(f"the snapshot at record {found.snapshot_seq} is what the fold was there")
     else:
-        unchecked.append("a snapshot: there is none yet")
+        unchecked.append("a snapshot: there is none of this form yet")
     table = Table.grid(padding=(0, 2))
     table.add_row("ok", f"{found.records} records, {found.counting} of them count; height {found.height}")
     table.add_row("head", found.head.hex())
