@@ -259,6 +259,14 @@ def test_a_key_or_store_that_is_wrong_is_one_error_and_is_left_as_it_is(
     assert "bad " in healed.out
 
 
+def test_verify_fails_with_the_number_of_the_record_that_is_wrong(ipse: Ipse, home: Path) -> None:
+    assert ipse("fork", "verify", "--fork", "ada", "--data", home).code == 0
+    changed_record(home)
+    outcome = ipse("fork", "verify", "--fork", "ada", "--data", home, "--json")
+    assert (outcome.code, outcome.out) == (1, "")
+    assert [line for line in outcome.errors if "Record 2 of fork" in line] == outcome.errors != []
+
+
 def test_after_the_right_key_is_put_back_everything_is_there(ipse: Ipse, home: Path) -> None:
     key = (home / KEY_NAME).read_bytes()
     other_key(home)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ipse.cli.slash import COMMANDS, Message, Slash, help_lines, number, parse, switch
+from ipse.cli.slash import COMMANDS, Message, Slash, help_lines, needed_number, number, parse, switch
 from ipse.errors import InputError
 
 
@@ -66,6 +66,9 @@ def test_switches_and_numbers_take_what_they_say() -> None:
     for bad in ("", "ON", "yes"):
         with pytest.raises(InputError, match="wants on or off"):
             switch("learn", bad)
+    assert needed_number("rollback", "0", least=0) == 0
+    with pytest.raises(InputError, match="got nothing"):
+        needed_number("rollback", "", least=0)
     for bad in ("0", "-1", "1.5", "two", "²"):
         with pytest.raises(InputError, match="wants a record number"):
             number("undo", bad)

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``ipse fork``: what forks there are, what they learned, and forgetting one turn."""
+"""``ipse fork``: what forks there are, what they learned, taking it back, and checking all of it."""
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 import click
@@ -11,7 +12,7 @@ from rich.table import Table
 from ipse.cli.opening import existing_fork, open_base, opened_home, opened_life
 from ipse.cli.screen import Screen
 from ipse.cli.settings import Settings, fork_option, model_options, store_options
-from ipse.cli.told import history_table, readable_bytes, when
+from ipse.cli.told import history_table, readable_bytes, rollback_json, rollback_line, when
 
 
 @click.group(
@@ -21,7 +22,9 @@ Examples:
   ipse fork list
   ipse fork show --fork ada
   ipse fork history --limit 5
-  ipse fork forget-turn 12
+  ipse fork undo 12
+  ipse fork rollback 8
+  ipse fork verify
 """,
 )
 def fork_group() -> None:
@@ -54,32 +57,40 @@ def list_forks(settings: Settings) -> None:
     screen.result({"forks": forks}, table if forks else "No forks yet; 'ipse chat' makes the first.")
 
 
-@fork_group.command("show", epilog="\b\nExample:\n  ipse fork show --fork ada\n")
+@fork_group.command("show", epilog="\b\nExamples:\n  ipse fork show --fork ada\n  ipse fork show --fork ada --at 12\n")
 @fork_option
+@click.option(
+    "--at", "record", type=click.IntRange(0), metavar="RECORD", help="As it was after this record.  [default: now]"
+)
 @model_options
-def show(settings: Settings, fork: str) -> None:
-    """One fork: where it stands, and how far each part of it has moved."""
+def show(settings: Settings, fork: str, record: int | None) -> None:
+    """One fork: where it stands or stood, and how far each part of it has moved."""
     screen = Screen(as_json=settings.as_json)
     with opened_home(settings, create=False) as home:
         info = existing_fork(home, fork)
         base = open_base(settings, screen)
-        with opened_life(home, base, info.owner) as life:
-            state = life.fork.state
-            values = state.values()
-            norms: dict[str, float] = {}
-            for segment in state.layout.segments:
-                square = float((values[segment.slice].astype("float64") ** 2).sum())
-                norms[segment.kind] = norms.get(segment.kind, 0.0) + square
+        opened = home.open_fork(info.fork_id, base.layout)
+        at = opened.folded if record is None else opened.folded_at(record)
+    state = at.state
+    values = state.values().astype("float64")
+    norms: dict[str, float] = {}
+    for segment in state.layout.segments:
+        square = float((values[segment.slice] ** 2).sum())
+        norms[segment.kind] = norms.get(segment.kind, 0.0) + square
     facts: dict[str, Any] = {
         "fork": info.fork_id,
         "owner": info.owner,
         "base": info.base_id,
         "records": info.records,
-        "height": life.fork.fork_height,
+        "at": at.head.seq,
+        "height": at.height,
+        "not_counting": len(at.out),
         "created_ms": info.created_ms,
         "numbers": state.layout.size,
+        "numbers_moved": int((state.z != 0).sum()),
         "bytes_of_state": state.z.nbytes,
         "bytes_on_disk": info.bytes_on_disk,
+        "norm": sum(norms.values()) ** 0.5,
         "moved": {kind: square**0.5 for kind, square in norms.items()},
     }
     screen.result(facts, _facts_table(facts))
@@ -91,13 +102,16 @@ def _facts_table(facts: dict[str, Any]) -> Table:
     table.add_row("owner", facts["owner"])
     table.add_row("base", facts["base"])
     table.add_row("made", when(facts["created_ms"]))
-    table.add_row("records", f"{facts['records']}; height {facts['height']}: updates in the sum")
+    taken_out = f"; {facts['not_counting']} undone or rolled back" if facts["not_counting"] else ""
+    table.add_row("records", f"{facts['records']}; height {facts['height']}: updates in the sum{taken_out}")
+    if facts["at"] != facts["records"]:
+        table.add_row("as it was", f"after record {facts['at']}" if facts["at"] else "before its first record")
     state_size = readable_bytes(facts["bytes_of_state"])
     table.add_row(
         "size", f"{facts['numbers']:,} numbers, {state_size}; {readable_bytes(facts['bytes_on_disk'])} on disk"
     )
     moved = ", ".join(f"{kind} {norm:.2f}" for kind, norm in facts["moved"].items())
-    table.add_row("moved from base", moved)
+    table.add_row("moved from base", f"{facts['numbers_moved']:,} numbers, by {facts['norm']:.2f} ({moved})")
     return table
 
 
@@ -113,30 +127,85 @@ def history(settings: Settings, fork: str, limit: int) -> None:
     with opened_home(settings, create=False) as home:
         info = existing_fork(home, fork)
         base = open_base(settings, screen)
-        with opened_life(home, base, info.owner) as life:
+        with opened_life(home, base, info.owner, fork_id=info.fork_id) as life:
             entries = life.history()
     shown = history_table(entries[-limit:], screen.out.width) if entries else "Nothing yet."
     screen.result({"fork": info.fork_id, "entries": entries[-limit:]}, shown)
 
 
-@fork_group.command("forget-turn", epilog="\b\nExample:\n  ipse fork forget-turn 12 --fork ada\n")
-@click.argument("record", type=click.IntRange(1))
+@fork_group.command("undo", epilog="\b\nExamples:\n  ipse fork undo\n  ipse fork undo 12 --fork ada\n")
+@click.argument("record", type=click.IntRange(1), required=False)
 @fork_option
 @model_options
-def forget_turn(settings: Settings, record: int, fork: str) -> None:
-    """Take back what record RECORD taught, exactly, and forget its turn.
+def undo(settings: Settings, record: int | None, fork: str) -> None:
+    """Take back what record RECORD taught, exactly, and forget its turn; without RECORD, the last that taught.
 
-    Its update is subtracted and the turn is never put into a context again. The sealed record stays in the
-    history, marked as undone, so that the sum of the history is still the fork.
+    Its update is subtracted and the turn is never put into a context again; what was learned later stays. The sealed
+    record stays in the history, marked as undone, so that the sum of the history is still the fork. RECORD may also
+    be an undo or a rollback: then what it took out counts again.
     """
     screen = Screen(as_json=settings.as_json)
     with opened_home(settings, create=False) as home:
         info = existing_fork(home, fork)
         base = open_base(settings, screen)
-        with opened_life(home, base, info.owner) as life:
+        with opened_life(home, base, info.owner, fork_id=info.fork_id) as life:
             undone = life.undo(record)
             height = life.fork.fork_height
     screen.result(
         {"fork": info.fork_id, "undone": undone, "height": height},
-        f"Record {undone} is undone and its turn forgotten; the fork's height is {height}.",
+        f"Record {undone} is undone and no longer counts; the fork's height is {height}.",
     )
+
+
+@fork_group.command("rollback", epilog="\b\nExample:\n  ipse fork rollback 12 --fork ada\n")
+@click.argument("record", type=click.IntRange(0))
+@fork_option
+@model_options
+def rollback(settings: Settings, record: int, fork: str) -> None:
+    """Bring the fork back to where it was after record RECORD; 0 is before its first.
+
+    Its numbers are then the same to the bit, and it remembers the same turns. Everything later stays in the history,
+    sealed and marked as rolled back. This is a record too: undo it, and what it took out counts again.
+    """
+    screen = Screen(as_json=settings.as_json)
+    with opened_home(settings, create=False) as home:
+        info = existing_fork(home, fork)
+        base = open_base(settings, screen)
+        with opened_life(home, base, info.owner, fork_id=info.fork_id) as life:
+            done = life.rollback(record)
+            height = life.fork.fork_height
+    screen.result(
+        {"fork": info.fork_id, **rollback_json(done, height)},
+        f"{rollback_line(done, height)}\nTo take that back: ipse fork undo {done.seq}",
+    )
+
+
+@fork_group.command("verify", epilog="\b\nExample:\n  ipse fork verify --fork ada\n")
+@fork_option
+@model_options
+def verify(settings: Settings, fork: str) -> None:
+    """Check every record of a fork, and that their sum is what the program uses. Changes nothing.
+
+    Ends with exit status 1 and the number of the record when something is wrong.
+    """
+    from ipse.forks.verify import CHECKED, NOT_CHECKED, verify_fork
+
+    screen = Screen(as_json=settings.as_json)
+    with opened_home(settings, create=False) as home:
+        info = existing_fork(home, fork)
+        base = open_base(settings, screen)
+        found = verify_fork(home.store, home.open_fork(info.fork_id, base.layout))
+    checked, unchecked = list(CHECKED), list(NOT_CHECKED)
+    if found.snapshot_seq:
+        checked.append(f"the snapshot at record {found.snapshot_seq} is what the fold was there")
+    else:
+        unchecked.append("a snapshot: there is none of this form yet")
+    table = Table.grid(padding=(0, 2))
+    table.add_row("ok", f"{found.records} records, {found.counting} of them count; height {found.height}")
+    table.add_row("head", found.head.hex())
+    for what in checked:
+        table.add_row("checked", what)
+    for what in unchecked:
+        table.add_row("NOT checked", what)
+    payload = {"fork": info.fork_id, **asdict(found), "checked": checked, "not_checked": unchecked}
+    screen.result(payload, table)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ipse.forks.home import ForkInfo, Home
     from ipse.forks.interact import UserModelLifecycle
     from ipse.model.base import Base
+    from ipse.wire.ids import ForkId
 
 ID_PREFIX = "f_"
 
@@ -95,11 +96,11 @@ def base_progress(
 
 
 @contextmanager
-def opened_life(home: Home, base: Base, owner: str) -> Iterator[UserModelLifecycle]:
-    """One owner's fork in motion; made if it is new."""
+def opened_life(home: Home, base: Base, owner: str, *, fork_id: ForkId | None = None) -> Iterator[UserModelLifecycle]:
+    """One owner's newest fork in motion, made if it is new; or the one with this id."""
     from ipse.forks.interact import UserModelLifecycle
 
-    life = UserModelLifecycle(home, base, owner=owner_of(home, owner))
+    life = UserModelLifecycle(home, base, owner=owner_of(home, owner), fork_id=fork_id)
     try:
         yield life
     finally:

@@ -15,8 +15,8 @@ from rich.text import Text
 from ipse.cli.interrupts import Interruptible
 from ipse.cli.lines import Lines
 from ipse.cli.screen import Screen, printable
-from ipse.cli.slash import Message, Slash, help_lines, number, parse, switch
-from ipse.cli.told import history_table, learned_json, learned_line
+from ipse.cli.slash import Message, Slash, help_lines, needed_number, number, parse, switch
+from ipse.cli.told import history_table, learned_json, learned_line, rollback_json, rollback_line
 from ipse.errors import InputError, IpseError, StoreBusy, StoreFull
 from ipse.forks.interact import LearningReport, UserInput, UserModelLifecycle
 
@@ -38,6 +38,7 @@ class ChatSession:
             "bad": lambda _: self._tell(self._life.rate(good=False), "learned away from it"),
             "edit": self._edit,
             "undo": self._undo,
+            "rollback": self._rollback,
             "why": lambda _: self._why(),
             "history": self._history,
             "learn": self._learn,
@@ -139,6 +140,14 @@ class ChatSession:
     def _undo(self, argument: str) -> None:
         undone = self._life.undo(number("undo", argument))
         self._event({"event": "undone", "record": undone}, f"undone: record {undone}")
+
+    def _rollback(self, argument: str) -> None:
+        done = self._life.rollback(needed_number("rollback", argument, least=0))
+        height = self._life.fork.fork_height
+        self._event(
+            {"event": "rolled_back", **rollback_json(done, height)},
+            f"{rollback_line(done, height)} /undo {done.seq} takes that back.",
+        )
 
     def _why(self) -> None:
         why = self._life.why()

@@ -20,6 +20,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "bad": ("", "the last reply was bad: learn away from it"),
     "edit": ("TEXT", "what the last reply should have been: learn it"),
     "undo": ("[RECORD]", "take back what was learned last, or from one record"),
+    "rollback": ("RECORD", "be again what the fork was after one record; 0 is before the first"),
     "why": ("", "what the last update changed"),
     "history": ("[COUNT]", "what was learned so far"),
     "learn": ("on|off", "whether your words change the fork"),
@@ -89,10 +90,18 @@ def number(name: str, argument: str) -> int | None:
     Raises:
         InputError: not a positive whole number.
     """
-    if not argument:
-        return None
-    if not argument.isascii() or not argument.isdigit() or int(argument[:9]) < 1:
-        raise InputError(f"/{name} wants a record number, got {argument!r}.", "See /history for the numbers.")
+    return needed_number(name, argument, least=1) if argument else None
+
+
+def needed_number(name: str, argument: str, *, least: int) -> int:
+    """The value of a number that must be there.
+
+    Raises:
+        InputError: not a whole number of at least this.
+    """
+    if not argument.isascii() or not argument.isdigit() or int(argument[:9]) < least:
+        got = repr(argument) if argument else "nothing"
+        raise InputError(f"/{name} wants a record number, got {got}.", "See /history for the numbers.")
     return int(argument[:9])
 
 

@@ -15,6 +15,7 @@ from ipse.cli.screen import first_line
 if TYPE_CHECKING:
     from ipse.forks.interact import LearningReport
     from ipse.forks.recall import HistoryEntry
+    from ipse.forks.takeback import TakenBack
 
 _BESIDE_WORDS = 61
 """Columns of a history that are not the words."""
@@ -55,6 +56,17 @@ def learned_json(report: LearningReport) -> dict[str, Any]:
     }
 
 
+def rollback_line(done: TakenBack, height: int) -> str:
+    """What one rollback did, in a sentence."""
+    where = f"as it was after record {done.target_seq}" if done.target_seq else "as it was before its first record"
+    return f"The fork is {where}; records taken out: {done.out}, given back: {done.back}; its height is {height}."
+
+
+def rollback_json(done: TakenBack, height: int) -> dict[str, Any]:
+    """The same for programs."""
+    return {"record": done.seq, "to": done.target_seq, "out": done.out, "back": done.back, "height": height}
+
+
 def history_table(entries: Sequence[HistoryEntry], width: int) -> Table:
     """One row a record, oldest first, in so many columns."""
     room = max(12, min(80, width - _BESIDE_WORDS))
@@ -89,10 +101,14 @@ def _words(entry: HistoryEntry) -> str:
         about = entry.input_text
     elif entry.rating:
         about = f"{'good' if entry.rating > 0 else 'bad'}: the reply of record {entry.target_seq}"
+    elif entry.kind == "rollback":
+        about = f"to record {entry.target_seq}" if entry.target_seq else "to the beginning"
     elif entry.output_text:
         about = f"better for record {entry.target_seq}: {entry.output_text}"
     else:
         about = f"of record {entry.target_seq}" if entry.target_seq else ""
+    if entry.rolled_back:
+        return f"(rolled back) {about}"
     return f"(undone) {about}" if entry.undone else about
 
 

@@ -15,12 +15,13 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 
 from ipse.errors import BaseMismatch, InputError, StoreError, VaultError, VerificationError, WrongKey
 from ipse.forks.fork import ModelFork
-from ipse.forks.history import Folded, empty, read_snapshot, step, write_snapshot
+from ipse.forks.history import Folded, empty, fold, is_older_snapshot, read_snapshot, step, write_snapshot
 from ipse.ledger.record import Record, open_record, record_digest, seal_record
 from ipse.model.layout import StateLayout
 from ipse.store.rows import AppendRow, ForkRow, StoredRecord
@@ -89,7 +90,7 @@ class OpenFork:
         """Read what is stored: the newest snapshot that opens, and the records after it."""
         at = self._from_snapshot()
         for record, data in self._opened(at):
-            at = step(at, record, record_digest(data), self.find)
+            at = step(at, record, record_digest(data), self)
         self._folded = at
 
     def records(self) -> Iterator[tuple[Record, bytes]]:
@@ -114,6 +115,28 @@ class OpenFork:
     def at(self, seq: int) -> Record:
         """The record with this number. Raises InputError when there is none."""
         return self._open_alone(self._store.record(self.row.fork_id, seq))
+
+    def folded_at(self, seq: int) -> Folded:
+        """The fork as it was when this record was its newest; 0 is before the first. Folds from zero.
+
+        Raises:
+            InputError: it has not come so far.
+            VerificationError: names the first record that does not open.
+        """
+        self.check_number(seq, least=0)
+        return fold(islice(self.records(), seq), self._layout)
+
+    def check_number(self, seq: int, *, least: int = 1) -> None:
+        """Pass if this process knows a record of this number. Raises InputError otherwise."""
+        newest = self._folded.head.seq
+        if not least <= seq <= newest:
+            there = f"Its records are 1 to {newest}" if newest else "It has none yet"
+            raise InputError(f"Fork {self.row.fork_id} has no record {seq}.", f"{there}; see `ipse fork history`.")
+
+    @property
+    def behind(self) -> bool:
+        """Whether somebody else has appended since: ``reload`` then."""
+        return self._store.head(self.row.fork_id).digest != self._folded.head.digest
 
     def has(self, op_id: bytes) -> bool:
         """Whether an operation is recorded already."""
@@ -142,7 +165,7 @@ class OpenFork:
         )
         data = seal_record(record, self._key)
         digest = record_digest(data)
-        following = step(self._folded, record, digest, self.find)
+        following = step(self._folded, record, digest, self)
         _ = following.state  # checked before anything is written
         row = AppendRow(record.seq, record.op_id, digest, data)
         self._store.append(self.row.fork_id, row, expected_head=head.digest)
@@ -150,20 +173,35 @@ class OpenFork:
         self._keep_snapshot()
         return record
 
+    def snapshot(self) -> Folded | None:
+        """The newest snapshot; None if there is none, or one that an older Ipse wrote.
+
+        Raises:
+            VerificationError: it does not open, or belongs to no record of this history.
+        """
+        stored = self._store.latest_snapshot(self.row.fork_id, self._store.head(self.row.fork_id).seq)
+        if stored is None:
+            return None
+        data = open_snapshot(self._key, stored.seq, stored.data)
+        if is_older_snapshot(data):
+            log.info("snapshot of an older form, folding all records")
+            return None
+        at = read_snapshot(data, self._layout)
+        if at.head.digest != self._store.record(self.row.fork_id, stored.seq).digest:
+            raise VerificationError("The snapshot does not belong to this history.")
+        return at
+
     # -- inside -----------------------------------------------------------------------------------
 
     def _from_snapshot(self) -> Folded:
-        stored = self._store.latest_snapshot(self.row.fork_id, self._store.head(self.row.fork_id).seq)
-        if stored is None:
-            return empty(self._layout)
         try:
-            at = read_snapshot(open_snapshot(self._key, stored.seq, stored.data), self._layout)
-            if at.head.digest != self._store.record(self.row.fork_id, stored.seq).digest:
-                raise VerificationError("The snapshot does not belong to this history.")
+            at = self.snapshot()
         except VerificationError as error:
             log.warning("snapshot ignored, folding all records: %s", error)
+            at = None
+        if at is None:
             return empty(self._layout)
-        self._snapshot_seq = stored.seq
+        self._snapshot_seq = at.head.seq
         return at
 
     def _keep_snapshot(self) -> None:

@@ -22,6 +22,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 
@@ -30,6 +31,7 @@ from ipse.forks.fork import ModelFork
 from ipse.forks.home import Home, OpenFork, now_ms
 from ipse.forks.message import clean_message
 from ipse.forks.recall import HistoryEntry, Recall
+from ipse.forks.takeback import TakenBack, rollback, undo, undoable
 from ipse.learning.correction import correction
 from ipse.learning.explain import Why, explain
 from ipse.learning.general import general_examples
@@ -44,6 +46,8 @@ from ipse.model.gradient import Example, gradients, losses
 from ipse.model.state import PersonalState, apply
 from ipse.wire.digest import NO_DIGEST
 from ipse.wire.ids import ForkId, OwnerId, new_op_id
+
+Appended = TypeVar("Appended")
 
 ATTEMPTS = 5
 """How often a step is computed anew because somebody else appended first."""
@@ -193,6 +197,7 @@ class UserModelLifecycle:
         """
         message = clean_message(given.text)
         self.learn_pending()
+        self._recall.catch_up()
         sampling = sampling or self.sampling
         turns = self._context(message, given.system, sampling)
         started = time.perf_counter()
@@ -278,36 +283,36 @@ class UserModelLifecycle:
         )
 
     def undo(self, seq: int | None = None) -> int:
-        """Take one record's update out of the sum again, by an appended record.
+        """Take one record out of what counts, by an appended record.
 
         Args:
-            seq: number of the record; None means the newest one that is in the sum.
+            seq: number of the record; None means the newest one that taught something and counts.
 
         Returns:
             The number of the record that was undone.
         """
         self.learn_pending()
-        for attempt in range(ATTEMPTS):
-            target = self._recall.undoable(seq, self._open.folded.undone)
-            blank = replace(self._blank(RecordKind.UNDO, new_op_id()), target_op_id=target.op_id)
-            try:
-                record = self._open.append(lambda placed: placed, blank=blank)
-            except (HeightConflict, StoreBusy):
-                if attempt == ATTEMPTS - 1:
-                    raise
-                self._start_over()
-                continue
-            self._recall.add(record)
-            return target.seq
-        raise AssertionError("unreachable: the last attempt raises")
+        blank = self._blank(RecordKind.UNDO, new_op_id())
+        return self._first_or_anew(lambda: undo(self._open, self._recall, seq, blank)).target_seq
+
+    def rollback(self, seq: int) -> TakenBack:
+        """Make the fork what it was when record ``seq`` was its newest (0: before the first), by an appended record.
+
+        Raises:
+            InputError: there is no such record, or nothing would change.
+        """
+        self.learn_pending()
+        blank = self._blank(RecordKind.ROLLBACK, new_op_id())
+        return self._first_or_anew(lambda: rollback(self._open, self._recall, seq, blank))
 
     def history(self) -> list[HistoryEntry]:
         """Everything that happened to this fork, oldest first."""
-        return self._recall.entries(self._open.folded.undone)
+        self._recall.catch_up()
+        return self._recall.entries(self._open.folded)
 
     def why(self) -> Why:
         """What the newest update changed, in words."""
-        target = self._recall.undoable(None, self._open.folded.undone)
+        target = undoable(self._open, self._recall, None)
         return explain(self.base, self.base.layout.read_update(target.update), target.seq)
 
     def close(self) -> None:
@@ -381,10 +386,11 @@ class UserModelLifecycle:
         generate_ms: float,
     ) -> LearningReport:
         """Compute a lesson at the present state and append it; anew if somebody else was first."""
-        for attempt in range(ATTEMPTS):
+
+        def once() -> LearningReport:
             lesson = teach(self.state)
 
-            def filled(record: Record, lesson: _Lesson = lesson) -> Record:
+            def filled(record: Record) -> Record:
                 metrics = Metrics(
                     loss_before=lesson.loss_before,
                     loss_after=lesson.loss_after,
@@ -402,13 +408,7 @@ class UserModelLifecycle:
                 )
 
             recording = time.perf_counter()
-            try:
-                record = self._open.append(filled, blank=blank)
-            except (HeightConflict, StoreBusy):
-                if attempt == ATTEMPTS - 1:
-                    raise
-                self._start_over()
-                continue
+            record = self._open.append(filled, blank=blank)
             self._recall.add(record)
             return LearningReport(
                 record.seq,
@@ -422,7 +422,18 @@ class UserModelLifecycle:
                 _since(started),
                 lesson.inner_steps,
             )
-        raise AssertionError("unreachable: the last attempt raises")
+
+        return self._first_or_anew(once)
+
+    def _first_or_anew(self, attempt: Callable[[], Appended]) -> Appended:
+        """What it appended; tried anew from what is there now if somebody else appended first."""
+        for _ in range(ATTEMPTS - 1):
+            try:
+                return attempt()
+            except (HeightConflict, StoreBusy):
+                self._open.reload()
+                self._recall.refresh()
+        return attempt()
 
     def _ordinary(self, example: Example, state: PersonalState, *, prior: bool, measure: bool) -> _Lesson:
         """One step on one example; with the prior's gradient at public weights in the same batch."""
@@ -445,6 +456,7 @@ class UserModelLifecycle:
         if self.incognito and self._aside:
             raise InputError("Nothing is learned from an incognito turn.", "Leave incognito first.")
         self.learn_pending()
+        self._recall.catch_up()
         return self._recall.interaction(op_id)
 
     def _rehearsal(self, position: int) -> list[Example]:
@@ -468,11 +480,6 @@ class UserModelLifecycle:
             timestamp_ms=self._clock_ms(),
             previous_digest=NO_DIGEST,
         )
-
-    def _start_over(self) -> None:
-        """Somebody else appended: read what they did."""
-        self._open.reload()
-        self._recall.refresh()
 
 
 def _count(example: Example) -> int:

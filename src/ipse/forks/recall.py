@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a fork's records say, as history for the owner and as memory for the next reply.
 
-Records are opened once, when first needed. An edited reply is remembered as edited; an undone interaction is no
-longer remembered, and an undone edit gives the first reply back.
+Records are opened once, when first needed. Remembered are the interactions that count (`ipse.forks.withdrawal`),
+with the edits that count: an undone or rolled back interaction is no longer remembered, an undone edit gives the
+first reply back, and after a rollback memory holds what it held then.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from ipse.errors import InputError
+from ipse.forks.history import Folded
 from ipse.forks.home import OpenFork
 from ipse.learning.memory import Exchange, Memory, same_message
 from ipse.ledger.record import Record, RecordKind
@@ -23,11 +25,12 @@ class HistoryEntry:
 
     Attributes:
         kind: interaction, feedback, undo, rollback or import.
-        target_seq: the record that feedback or an undo speaks of, else 0.
+        target_seq: the record that feedback, an undo or a rollback speaks of, else 0.
         output_text: of an interaction, the reply; of an edit, the better reply.
         rating: -1, 0 or 1.
         change: l2 norm of its update, 0 when it has none.
-        undone: its update was taken out later.
+        undone: it does not count: an undo or a rollback took it out.
+        rolled_back: it was a rollback.
     """
 
     seq: int
@@ -42,6 +45,7 @@ class HistoryEntry:
     undone: bool
     target_seq: int = 0
     rating: int = 0
+    rolled_back: bool = False
 
     @property
     def exchange(self) -> Exchange:
@@ -67,6 +71,12 @@ class Recall:
         self._entries = None
         self._memory = None
 
+    def catch_up(self) -> None:
+        """Read again what somebody else has written meanwhile, the fork included."""
+        if self._opened.behind:
+            self._opened.reload()
+            self.refresh()
+
     def add(self, record: Record) -> None:
         """Take a record in that was just appended."""
         if self._entries is None:
@@ -81,29 +91,10 @@ class Recall:
 
     # -- as history -------------------------------------------------------------------------------
 
-    def entries(self, undone: frozenset[bytes]) -> list[HistoryEntry]:
-        """All records, oldest first."""
-        return [replace(e, undone=e.op_id in undone) for e in self._all()]
-
-    def undoable(self, seq: int | None, undone: frozenset[bytes]) -> Record:
-        """The record whose update is to be taken out.
-
-        An interaction that taught nothing (learning was off) may be named too: undone, it is no longer remembered.
-
-        Raises:
-            InputError: there is no such record, or nothing of it is in the sum or in memory.
-        """
-        if seq is None:
-            for entry in reversed(self._all()):
-                if entry.change and entry.op_id not in undone:
-                    return self._opened.at(entry.seq)
-            raise InputError("Nothing was learned yet, so there is nothing to undo.", "Talk a little first.")
-        record = self._opened.at(seq)
-        if record.op_id in undone:
-            raise InputError(f"Record {seq} was undone before.", "See `ipse fork history`.")
-        if not record.update and record.kind != RecordKind.INTERACTION:
-            raise InputError(f"Record {seq} taught nothing, so there is nothing to undo.", "See `ipse fork history`.")
-        return record
+    def entries(self, at: Folded) -> list[HistoryEntry]:
+        """All records, oldest first, and which of them count there."""
+        out, rollbacks = at.out, at.rollbacks
+        return [replace(e, undone=e.seq in out, rolled_back=out.get(e.seq) in rollbacks) for e in self._all()]
 
     def interaction(self, op_id: bytes | None) -> tuple[int, HistoryEntry]:
         """Position in memory and entry of an interaction, as it stands now: the newest, or the named one."""
@@ -121,13 +112,13 @@ class Recall:
         """The exchanges that are remembered."""
         if self._memory is None:
             entries = self._all()
-            undone = self._opened.folded.undone
+            out = self._opened.folded.out
             edits = {
                 e.target_seq: e.output_text
                 for e in entries
-                if e.kind == "feedback" and e.output_text and e.op_id not in undone
+                if e.kind == "feedback" and e.output_text and e.seq not in out
             }
-            self._positions = [i for i, e in enumerate(entries) if e.kind == "interaction" and e.op_id not in undone]
+            self._positions = [i for i, e in enumerate(entries) if e.kind == "interaction" and e.seq not in out]
             self._edited = [p for p, i in enumerate(self._positions) if entries[i].seq in edits]
             self._memory = Memory(
                 [Exchange(e.input_text, edits.get(e.seq, e.output_text)) for e in (entries[i] for i in self._positions)]

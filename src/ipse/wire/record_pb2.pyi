@@ -43,11 +43,13 @@ class _RecordKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RecordKind
     RECORD_KIND_FEEDBACK: _RecordKind.ValueType  # 2
     """The owner judged the reply of target_op_id."""
     RECORD_KIND_UNDO: _RecordKind.ValueType  # 3
-    """The update of target_op_id was subtracted."""
+    """target_op_id no longer counts. It may be an UNDO or ROLLBACK itself."""
     RECORD_KIND_ROLLBACK: _RecordKind.ValueType  # 4
-    """Everything after target_op_id (absent: everything) was subtracted."""
+    """Nothing after target_op_id (absent: nothing) and before this counts: the fork is"""
     RECORD_KIND_IMPORT: _RecordKind.ValueType  # 5
-    """A state from elsewhere was added."""
+    """what it was when that record was its newest.
+    A state from elsewhere was added.
+    """
 
 class RecordKind(_RecordKind, metaclass=_RecordKindEnumTypeWrapper): ...
 
@@ -58,11 +60,13 @@ RECORD_KIND_INTERACTION: RecordKind.ValueType  # 1
 RECORD_KIND_FEEDBACK: RecordKind.ValueType  # 2
 """The owner judged the reply of target_op_id."""
 RECORD_KIND_UNDO: RecordKind.ValueType  # 3
-"""The update of target_op_id was subtracted."""
+"""target_op_id no longer counts. It may be an UNDO or ROLLBACK itself."""
 RECORD_KIND_ROLLBACK: RecordKind.ValueType  # 4
-"""Everything after target_op_id (absent: everything) was subtracted."""
+"""Nothing after target_op_id (absent: nothing) and before this counts: the fork is"""
 RECORD_KIND_IMPORT: RecordKind.ValueType  # 5
-"""A state from elsewhere was added."""
+"""what it was when that record was its newest.
+A state from elsewhere was added.
+"""
 Global___RecordKind: _TypeAlias = RecordKind  # noqa: Y015
 
 @_typing.final
