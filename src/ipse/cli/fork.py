@@ -157,6 +157,9 @@ def undo(settings: Settings, record: int | None, fork: str) -> None:
     )
 
 
+fork_group.add_command(undo, "forget-turn")  # what it was called when a turn was all that could be taken back
+
+
 @fork_group.command("rollback", epilog="\b\nExample:\n  ipse fork rollback 12 --fork ada\n")
 @click.argument("record", type=click.IntRange(0))
 @fork_option
