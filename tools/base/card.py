@@ -47,6 +47,13 @@ Made with `python -m tools.base`: {history}
 The texts were cleaned and deduplicated. **The weights are licensed CC BY-SA 4.0**, because the share-alike part
 dominates; whoever passes them on names the corpora above.
 
+## Basis
+
+`basis.safetensors` is what forks of this base share (it is not needed to run the base): the leading 8 directions on
+both sides of every adapted linear in which 74 public users of the STAR corpus (RasaHQ/STAR 30589750, MIT) moved it, 768
+coordinates of their first steps and of the base's own speech, and the curvature of 1,024 conversations that the base
+made up. It holds no text. Never judge it on those users: it names them by hash.
+
 ## Split
 
 Whole groups (a conversation, a story, a prompt) are held out: those whose MD5 digest of source and group is below 2 in
