@@ -11,7 +11,8 @@ fitted on public users has a matrix ``T`` (d, k) besides. In coordinates in whic
     T     (F + damping)^(-1/2) Q
 
 A step ``y = -rate * normalise(T^T g)``, ``u = T y`` is then a natural-gradient step within the directions that people
-use: it changes general speech by a fixed amount, ``rate**2 / 2`` nats, whatever was said. It takes k small integers to
+use: whatever was said, it changes general speech by at most ``rate**2 / 2`` nats as far as F foretells it, which is
+within about a factor of two for small changes. It takes k small integers to
 write down, and its noise under differential privacy grows with the root of k and not of d.
 """
 
@@ -24,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ipse.learning.natural import Natural, curvature_of, own_speech, public_gradients
-from ipse.learning.population import FitSettings, Population, Progress, PublicUser, fit, interactions
+from ipse.learning.population import FitSettings, Population, Progress, PublicUser, fit, interactions, leading_left
 from ipse.model.base import Base, load_base
 from ipse.model.basis import Basis, fixed_point
 from ipse.model.gradient import Example
@@ -109,9 +110,8 @@ def with_coordinates(
     chosen = sorted((examples[i * len(examples) // most] for i in range(most)), key=lambda e: len(e.tokens))
     asked = [_whitened(natural, public_gradients(base, chosen) * scale)]
     asked.append(SPEECH_WEIGHT * _whitened(natural, own * scale))
-    _, _, directions = np.linalg.svd(np.concatenate(asked), full_matrices=False)
-    kept = directions[: min(count, len(directions))]
-    kept *= np.where(kept[np.arange(len(kept)), np.abs(kept).argmax(1)] < 0, -1.0, 1.0)[:, None]
+    rows = np.concatenate(asked)
+    kept = leading_left(rows.T, min(count, *rows.shape)).T
     tell(3, 3, "coordinates")
     matrix = (natural.precondition(kept, -0.5) * scale).T
     return replace(base.basis, coordinates=Coordinates(*fixed_point(matrix)), curvature=curvature)

@@ -240,11 +240,11 @@ def _loss(model: Any, examples: Sequence[Example]) -> Tensor:
 
 def _leading(linear: AdaptedLinear, left: list[Tensor], right: list[Tensor], rank: int) -> LinearBasis:
     """The first ``rank`` directions of all users' changes, on both sides."""
-    u, v = (_directions(torch.cat(side, dim=1).double().numpy(), rank) for side in (left, right))
+    u, v = (leading_left(torch.cat(side, dim=1).double().numpy(), rank) for side in (left, right))
     return LinearBasis.of(linear.name, linear.kind, u, v.T)
 
 
-def _directions(stacked: Float64Matrix, rank: int) -> Float64Matrix:
+def leading_left(stacked: Float64Matrix, rank: int) -> Float64Matrix:
     """Leading left singular vectors (d, r) of (d, users * kept), orthonormal, signs fixed."""
     u, _, _ = np.linalg.svd(stacked, full_matrices=False)
     if u.shape[1] < rank:

@@ -5,8 +5,8 @@ On a basis with coordinates ``T`` and curvature ``F`` (:mod:`ipse.learning.coord
 
     gradient g -> p = g + general_weight * F w -> y = -rate(height) * normalise(T^T p) -> quantise -> u = T y (int32)
 
-The step has a fixed length in the coordinates, that is, it may change what the base says in general by so much and no
-more. On any other basis::
+The step has a fixed length in the coordinates, which bounds what F foretells it to change of what the base says in
+general. On any other basis::
 
     gradient g -> d = normalise(c * g) -> x = -rate(height) * c * d -> quantise -> u (int32)
 
@@ -55,7 +55,7 @@ class StepSettings:
 
     Attributes:
         plain: step length in the coordinates of the step scale, on a basis without coordinates.
-        natural: step length in a basis' coordinates: its square over 2 is nats of general speech.
+        natural: step length in a basis' coordinates: its square over 2 bounds the nats that F foretells.
         plain_bits, natural_bits: of an ordinary update's codes.
         general_weight: lambda; what a nat of general speech counts against a nat of the owner's words.
         prior_bits: of the prior's codes.
