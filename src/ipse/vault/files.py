@@ -11,6 +11,7 @@ from __future__ import annotations
 import errno
 import os
 import secrets
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -39,6 +40,14 @@ def remove_file(path: Path) -> None:
     for partial in path.parent.glob(f".{path.name}.{'[0-9a-f]' * 2 * _MARK_BYTES}"):
         partial.unlink(missing_ok=True)
     _sync(path.parent)
+
+
+def read_file(path: Path, most_bytes: int) -> tuple[bytes, int] | None:
+    """The first ``most_bytes`` of a file and its mode; None if it is a pipe, a folder or anything else but a file."""
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))  # a pipe must not block us
+    with os.fdopen(descriptor, "rb") as stream:
+        mode = os.fstat(stream.fileno()).st_mode
+        return (stream.read(most_bytes), mode) if stat.S_ISREG(mode) else None
 
 
 def sync_file(path: Path) -> None:

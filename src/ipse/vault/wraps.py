@@ -22,10 +22,8 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import os
 import re
 import secrets
-import stat
 import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -34,6 +32,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 
 from ipse.errors import InputError, VaultError, VerificationError, WrongKey
+from ipse.vault.files import read_file
 from ipse.vault.keys import KEY_BYTES, RootKey, root_check
 from ipse.vault.seal import NONCE_BYTES, open_sealed, seal
 
@@ -155,18 +154,16 @@ def load_wrap(path: Path) -> PassphraseWrap:
         VaultError: no file, damaged, of a newer version, or asking for more than ``MAX_COST``.
     """
     try:
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))  # a pipe must not block us
-        with os.fdopen(descriptor, "rb") as stream:
-            if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
-                raise VaultError(f"{path} is not a file.", _HINT)
-            data = stream.read(_MAX_FILE_BYTES + 1)
+        found = read_file(path, _MAX_FILE_BYTES + 1)
     except FileNotFoundError as error:
         raise VaultError(
             f"There is no passphrase wrap at {path}.", "Make one with `ipse key set-passphrase`."
         ) from error
     except OSError as error:
         raise VaultError(f"The wrap {path} cannot be read: {error.strerror}.", "Check its owner.") from error
-    return parse_wrap(data, path)
+    if found is None:
+        raise VaultError(f"{path} is not a file.", _HINT)
+    return parse_wrap(found[0], path)
 
 
 def parse_wrap(data: bytes, path: Path) -> PassphraseWrap:
