@@ -9,7 +9,7 @@ from typing import Any
 import click
 from rich.table import Table
 
-from ipse.cli.opening import existing_fork, open_base, opened_home, opened_life
+from ipse.cli.opening import existing_fork, open_base, opened_fork, opened_home
 from ipse.cli.screen import Screen
 from ipse.cli.settings import Settings, fork_option, model_options, store_options
 from ipse.cli.told import history_table, readable_bytes, rollback_json, rollback_line, when
@@ -124,11 +124,8 @@ def _facts_table(facts: dict[str, Any]) -> Table:
 def history(settings: Settings, fork: str, limit: int) -> None:
     """What a fork learned, record by record, opened with your key."""
     screen = Screen(as_json=settings.as_json)
-    with opened_home(settings, create=False) as home:
-        info = existing_fork(home, fork)
-        base = open_base(settings, screen)
-        with opened_life(home, base, info.owner, fork_id=info.fork_id) as life:
-            entries = life.history()
+    with opened_fork(settings, screen, fork) as (info, life):
+        entries = life.history()
     shown = history_table(entries[-limit:], screen.out.width) if entries else "Nothing yet."
     screen.result({"fork": info.fork_id, "entries": entries[-limit:]}, shown)
 
@@ -145,12 +142,9 @@ def undo(settings: Settings, record: int | None, fork: str) -> None:
     be an undo or a rollback: then what it took out counts again.
     """
     screen = Screen(as_json=settings.as_json)
-    with opened_home(settings, create=False) as home:
-        info = existing_fork(home, fork)
-        base = open_base(settings, screen)
-        with opened_life(home, base, info.owner, fork_id=info.fork_id) as life:
-            undone = life.undo(record)
-            height = life.fork.fork_height
+    with opened_fork(settings, screen, fork) as (info, life):
+        undone = life.undo(record)
+        height = life.fork.fork_height
     screen.result(
         {"fork": info.fork_id, "undone": undone, "height": height},
         f"Record {undone} is undone and no longer counts; the fork's height is {height}.",
@@ -171,12 +165,9 @@ def rollback(settings: Settings, record: int, fork: str) -> None:
     sealed and marked as rolled back. This is a record too: undo it, and what it took out counts again.
     """
     screen = Screen(as_json=settings.as_json)
-    with opened_home(settings, create=False) as home:
-        info = existing_fork(home, fork)
-        base = open_base(settings, screen)
-        with opened_life(home, base, info.owner, fork_id=info.fork_id) as life:
-            done = life.rollback(record)
-            height = life.fork.fork_height
+    with opened_fork(settings, screen, fork) as (info, life):
+        done = life.rollback(record)
+        height = life.fork.fork_height
     screen.result(
         {"fork": info.fork_id, **rollback_json(done, height)},
         f"{rollback_line(done, height)}\nTo take that back: ipse fork undo {done.seq}",

@@ -80,7 +80,7 @@ def generate(
         if info is None:
             _answer(screen, base, texts, sampling(base), fork=None)
             return
-        with opened_life(home, base, info.owner) as life:
+        with opened_life(home, base, info.owner, fork_id=info.fork_id) as life:
             _answer(screen, base, texts, sampling(base), fork=life.fork)
 
 

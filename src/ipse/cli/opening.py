@@ -107,6 +107,20 @@ def opened_life(home: Home, base: Base, owner: str, *, fork_id: ForkId | None = 
         life.close()
 
 
+@contextmanager
+def opened_fork(settings: Settings, screen: Screen, fork: str) -> Iterator[tuple[ForkInfo, UserModelLifecycle]]:
+    """The fork that a ``--fork`` option means, which must be there, in motion on its base.
+
+    Raises:
+        InputError: there is no such fork.
+    """
+    with opened_home(settings, create=False) as home:
+        info = existing_fork(home, fork)
+        base = open_base(settings, screen)
+        with opened_life(home, base, info.owner, fork_id=info.fork_id) as life:
+            yield info, life
+
+
 def owner_of(home: Home, owner_or_id: str) -> str:
     """The owner that a ``--fork`` option means.
 
