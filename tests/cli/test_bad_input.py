@@ -3,15 +3,12 @@
 
 from __future__ import annotations
 
-import io
 import json
 import re
 import shutil
 import sqlite3
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
@@ -23,44 +20,11 @@ from ipse.cli.main import main
 from ipse.forks.home import KEY_NAME, Home
 from ipse.store.store import FILE_NAME
 from ipse.vault.keys import create_root_key
+from tests.cli.inprocess import Ipse
 from tests.crash.harness import mounted
 
 SHIPPED = Path(str(files("ipse").joinpath("shipped", "base")))
 SAID = ["Ahoy there!", "The wind is fair."]
-
-
-@dataclass
-class Outcome:
-    """What one command left: exit code, output, and the lines on standard error."""
-
-    code: int
-    out: str
-    err: list[str]
-
-    @property
-    def errors(self) -> list[str]:
-        return [line for line in self.err if line.startswith("error: ")]
-
-
-Ipse = Callable[..., Outcome]
-
-
-@pytest.fixture
-def ipse(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Ipse:
-    """The real command, in this process: every case would else wait for torch."""
-    monkeypatch.setenv("IPSE_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    monkeypatch.delenv("IPSE_BASE", raising=False)
-
-    def run(*words: str | Path, given: bytes = b"") -> Outcome:
-        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(given)))
-        capsys.readouterr()
-        code = main([str(word) for word in words])
-        out, err = capsys.readouterr()
-        assert "Traceback" not in err
-        return Outcome(code, out, err.splitlines())
-
-    return run
 
 
 @pytest.fixture(scope="module")

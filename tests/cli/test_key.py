@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import pty
@@ -16,15 +15,14 @@ from pathlib import Path
 
 import pytest
 
-from ipse.cli.main import main
 from ipse.forks.home import KEY_NAME, WRAP_NAME, Home, key_ring
 from ipse.model.layout import build_layout
 from ipse.vault.keyring import nobody_to_ask
 from ipse.vault.keys import RootKey, load_root_key
 from ipse.vault.words import words_of
 from ipse.vault.wraps import Cost, load_wrap
+from tests.cli.inprocess import Ipse, Outcome
 from tests.cli.sessions import clean_environment
-from tests.cli.test_bad_input import Ipse, Outcome
 from tests.crash.harness import mounted
 from tests.crash.test_disk_full import fill_disk
 
@@ -32,23 +30,6 @@ CHEAP = Cost(memory_kib=8, passes=1, lanes=1)
 PASSPHRASE = "correct horse battery"
 SHOWN = re.compile(r"(?:^|\s)(\d{1,2}) ([a-z]+)(?=\s)")
 """A recovery word with its number."""
-
-
-@pytest.fixture
-def ipse(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Ipse:
-    """The real command in this process, without a terminal."""
-    monkeypatch.delenv("IPSE_PASSPHRASE_FILE", raising=False)
-
-    def run(*words: str | Path, given: str | bytes = b"") -> Outcome:
-        data = given.encode() if isinstance(given, str) else given
-        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
-        capsys.readouterr()
-        code = main([str(word) for word in words])
-        out, err = capsys.readouterr()
-        assert "Traceback" not in err
-        return Outcome(code, out, err.splitlines())
-
-    return run
 
 
 @pytest.fixture
