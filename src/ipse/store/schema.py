@@ -69,7 +69,12 @@ def m001_initial(connection: sqlite3.Connection) -> None:
         connection.execute(statement)
 
 
-MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (m001_initial,)
+def m002_data_keys(connection: sqlite3.Connection) -> None:
+    """Snapshots name their data key from here on; those of before are dropped, being only a cache."""
+    connection.execute("DELETE FROM snapshot")
+
+
+MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (m001_initial, m002_data_keys)
 
 VERSION = len(MIGRATIONS)
 
