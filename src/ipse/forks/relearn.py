@@ -188,7 +188,7 @@ def begin(opened: OpenFork, recall: Recall, seq: int, blank: Record) -> Replay:
     op_id = rollback_op(gone.op_id, at.head.digest)
     records = [record for record, _ in opened.records()]
     steps, left_out = _plan(records, at.withdrawals, gone, op_id, at.head.seq + 1)
-    if seq in at.out and all(step.old.kind == RecordKind.UNDO for step in steps):
+    if seq in at.out and all(record.seq in at.out or record.kind in _CONTROLS for record in records[seq:]):
         raise InputError(f"Record {seq} was undone before, and nothing that counts was learned after it.", SEE_HISTORY)
     target = records[seq - 2].op_id if seq > 1 else b""
     blank = replace(blank, kind=RecordKind.ROLLBACK, op_id=op_id, target_op_id=target)
@@ -203,12 +203,18 @@ def begin(opened: OpenFork, recall: Recall, seq: int, blank: Record) -> Replay:
 def pending(opened: OpenFork, replay: Replay) -> Iterator[Step]:
     """The steps that are still to be done, in order.
 
-    Not those whose target was taken out since: that was the owner's own wish, and newer.
+    Not those whose target was taken out since: that was the owner's wish, and newer.
     """
-    waiting: set[bytes] = set()
+    known, waiting = list(opened.folded.withdrawals), set[bytes]()
     for step in replay.steps:
-        if opened.has(step.op_id) or (step.target and step.target not in waiting and not _counts(opened, step.target)):
+        if opened.has(step.op_id):
             continue
+        if step.target and step.target not in waiting:
+            target = opened.find(step.target).seq if opened.has(step.target) else 0
+            if not target or target in withdrawn(known):
+                continue
+            if step.old.kind == RecordKind.UNDO:
+                known.append(Withdrawal(opened.folded.head.seq + len(known) + 1, target, rollback=False))
         waiting.add(step.op_id)
         yield step
 
@@ -305,10 +311,3 @@ def _undone_later(
             settled.append(Withdrawal(first + len(undos), target, rollback=False))
             undos.append((target, later[target]))
     return undos, set(withdrawn(settled))
-
-
-def _counts(opened: OpenFork, op_id: bytes) -> bool:
-    try:
-        return opened.find(op_id).seq not in opened.folded.out
-    except InputError:
-        return False
