@@ -15,6 +15,7 @@ from ipse.cli.screen import first_line
 if TYPE_CHECKING:
     from ipse.forks.interact import LearningReport
     from ipse.forks.recall import HistoryEntry
+    from ipse.forks.relearn import Relearned
     from ipse.forks.takeback import TakenBack
 
 _BESIDE_WORDS = 61
@@ -65,6 +66,36 @@ def rollback_line(done: TakenBack, height: int) -> str:
 def rollback_json(done: TakenBack, height: int) -> dict[str, Any]:
     """The same for programs."""
     return {"record": done.seq, "to": done.target_seq, "out": done.out, "back": done.back, "height": height}
+
+
+def relearned_lines(done: Relearned) -> str:
+    """What one undo with replay did, in a few lines."""
+    known = f", {done.known} by an earlier run" if done.known else ""
+    gone = f"; judgements left out: {done.left_out}" if done.left_out else ""
+    back = f"To take all of that back: ipse fork rollback {done.rollback - 1}"
+    if done.left:
+        return (
+            f"Stopped by Ctrl-C: {done.anew} records made anew{known}, {done.left} to go.\n"
+            f"To go on: ipse fork undo {done.gone} --replay\n{back}"
+        )
+    return (
+        f"The fork is as if record {done.gone} had never been; later records made anew: {done.anew}{known}{gone}; "
+        f"it moved by {done.moved:.2f}; its height is {done.height}.\n{back}"
+    )
+
+
+def relearned_json(done: Relearned) -> dict[str, Any]:
+    """The same for programs."""
+    return {
+        "undone": done.gone,
+        "rollback": done.rollback,
+        "anew": done.anew,
+        "known": done.known,
+        "left": done.left,
+        "left_out": done.left_out,
+        "moved": done.moved,
+        "height": done.height,
+    }
 
 
 def history_table(entries: Sequence[HistoryEntry], width: int) -> Table:
