@@ -10,11 +10,13 @@ import click
 from rich.table import Table
 
 from ipse.cli.interrupts import Interruptible
-from ipse.cli.opening import existing_fork, open_base, opened_fork, opened_home
+from ipse.cli.opening import existing_fork, existing_fork_of, open_base, opened_fork, opened_home
 from ipse.cli.screen import Screen, counting_bar
 from ipse.cli.settings import Settings, fork_option, model_options, store_options
 from ipse.cli.told import (
     history_table,
+    log_json,
+    log_table,
     readable_bytes,
     relearned_json,
     relearned_lines,
@@ -35,6 +37,7 @@ Examples:
   ipse fork list
   ipse fork show --fork ada
   ipse fork history --limit 5
+  ipse fork log --limit 5
   ipse fork undo 12
   ipse fork undo 12 --replay
   ipse fork rollback 8
@@ -142,6 +145,30 @@ def history(settings: Settings, fork: str, limit: int) -> None:
         entries = life.history()
     shown = history_table(entries[-limit:], screen.out.width) if entries else "Nothing yet."
     screen.result({"fork": info.fork_id, "entries": entries[-limit:]}, shown)
+
+
+@fork_group.command("log", epilog="\b\nExamples:\n  ipse fork log --limit 5\n  ipse fork log --fork ada --json\n")
+@fork_option
+@click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="At most so many, the youngest.")
+@store_options
+def log(settings: Settings, fork: str, limit: int) -> None:
+    """The records of a fork as they lie in the store, without opening one. Needs no key, no model and no torch.
+
+    Each with its number, time, kind, size and digest, and whether it counts. The chain is checked from the first
+    record; that takes no key, and so does not show who wrote it: 'ipse fork verify' does.
+    """
+    from ipse.forks.log import read_log
+    from ipse.store.store import FILE_NAME, Store
+
+    screen = Screen(as_json=settings.as_json)
+    if not (settings.data / FILE_NAME).exists():
+        raise InputError(f"There are no forks in {settings.data}.", "Start one with `ipse chat`, or give --data DIR.")
+    with Store.open(settings.data, create=False) as store:
+        info = existing_fork_of(store, fork)
+        entries = read_log(store, info.fork_id)
+    shown = log_table(entries[-limit:]) if entries else "Nothing yet."
+    payload = {"fork": info.fork_id, "records": len(entries), "entries": [log_json(e) for e in entries[-limit:]]}
+    screen.result(payload, shown)
 
 
 @fork_group.command(

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from ipse.cli.screen import first_line
 
 if TYPE_CHECKING:
     from ipse.forks.interact import LearningReport
+    from ipse.forks.log import LogEntry
     from ipse.forks.recall import HistoryEntry
     from ipse.forks.relearn import Relearned
     from ipse.forks.takeback import TakenBack
@@ -141,6 +143,43 @@ def _words(entry: HistoryEntry) -> str:
     if entry.rolled_back:
         return f"(rolled back) {about}"
     return f"(undone) {about}" if entry.undone else about
+
+
+def log_table(entries: Sequence[LogEntry]) -> Table:
+    """One row a record, oldest first: what is in the clear."""
+    table = Table(box=None, header_style="dim", padding=(0, 2, 0, 0))
+    table.add_column("record", justify="right", min_width=6)
+    table.add_column("when", min_width=16)
+    table.add_column("kind", min_width=11)
+    table.add_column("bytes", justify="right", min_width=5)
+    table.add_column("digest", min_width=16)
+    table.add_column("of", justify="right")
+    table.add_column("counts", no_wrap=True)
+    for entry in entries:
+        record = entry.record
+        by = f"{'rollback' if entry.rolled_back else 'undo'} {entry.taken_out_by}"
+        table.add_row(
+            str(record.seq),
+            when(record.timestamp_ms),
+            record.kind.name.lower(),
+            str(record.size),
+            record.digest.hex()[:16],
+            str(entry.target_seq) if entry.target_seq else "",
+            f"no: {by}" if entry.taken_out_by else "yes",
+        )
+    return table
+
+
+def log_json(entry: LogEntry) -> dict[str, Any]:
+    """The same for programs, and everything else that is in the clear."""
+    return {
+        **asdict(entry.record),
+        "kind": entry.record.kind.name.lower(),
+        "target_seq": entry.target_seq,
+        "counts": not entry.taken_out_by,
+        "taken_out_by": entry.taken_out_by,
+        "rolled_back": entry.rolled_back,
+    }
 
 
 def when(timestamp_ms: int) -> str:
