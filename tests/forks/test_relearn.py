@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ipse.errors import InputError
+from ipse.forks import home as homes
 from ipse.forks.home import Home
 from ipse.forks.interact import CONTEXT_EXCHANGES, UserModelLifecycle
 from ipse.forks.relearn import Relearned, Step, begin, relearn
@@ -33,6 +34,13 @@ SAID = ("Ahoy, matey!", "My secret is Zorblax.", "Call me later.", "The wind is 
 def home(tmp_path: Path) -> Iterator[Home]:
     with Home.open(tmp_path / "home") as opened:
         yield opened
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _snapshots() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(homes, "SNAPSHOT_EVERY", 3)
+        yield
 
 
 def lived(home: Home, *events: Event) -> tuple[Person, list[Numbers]]:

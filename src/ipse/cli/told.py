@@ -80,6 +80,8 @@ def relearned_lines(done: Relearned) -> str:
             f"Stopped by Ctrl-C: {done.anew} records made anew{known}, {done.left} to go.\n"
             f"To go on: ipse fork undo {done.gone} --replay\n{back}"
         )
+    if not done.anew and done.known:
+        return f"Record {done.gone} was undone with replay before, and nothing was left to do.\n{back}"
     return (
         f"The fork is as if record {done.gone} had never been; later records made anew: {done.anew}{known}{gone}; "
         f"it moved by {done.moved:.2f}; its height is {done.height}.\n{back}"
