@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 from ipse.forks.home import Home
 from ipse.model.layout import build_layout
+from ipse.store.store import FILE_NAME
 from tests.cli.sessions import clean_environment
 
 LOCAL = (
@@ -61,6 +63,14 @@ def test_forks_are_listed_and_examined_without_torch(home: Path) -> None:
     assert (examined.returncode, examined.stderr) == (0, "")
     assert "pip install 'ipse[local]'" in examined.stdout
     assert "1 with 0 records" in examined.stdout
+
+
+def test_a_log_needs_neither_torch_nor_a_key(home: Path, tmp_path: Path) -> None:
+    bare = tmp_path / "bare"
+    bare.mkdir()
+    shutil.copy(home / FILE_NAME, bare)
+    logged = ipse("fork", "log", "--fork", "ada", "--data", str(bare))
+    assert (logged.returncode, logged.stderr, logged.stdout) == (0, "", "Nothing yet.\n")
 
 
 @pytest.mark.parametrize("words", ["key show", "key words --yes"])
