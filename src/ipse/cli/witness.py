@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 KEY_NAME = "witness.key"
 
 _MAX_KEY_FILE_BYTES = 64 * 1024
+_COPY = "Copy the whole line again."
 
 
 @click.group(
@@ -204,7 +205,7 @@ def _log_of(lines: list[str]) -> Log:
         try:
             keys.append(VerifierKey.from_text(line))
         except VerificationError as error:
-            raise InputError(f"{line[:60]!r} is no verifier key: {error.message}", error.hint) from error
+            raise InputError(f"{line[:60]!r} is no verifier key: {error.message}", error.hint or _COPY) from error
     if not keys:
         raise InputError("There are no keys in it.", "Give a file with one verifier key a line.")
     return Log(keys[0].name, tuple(dict.fromkeys(keys)))
