@@ -65,7 +65,7 @@ def test_a_log_that_took_something_back_is_told_what_the_witness_has_seen(tmp_pa
 def test_a_witness_that_does_not_know_the_log_or_cannot_cosign_is_an_error(tmp_path: Path) -> None:
     clock = Clock()
     with served_witness(tmp_path, clock) as url:
-        with pytest.raises(VerificationError, match=r"404.*nothing at this address"):
+        with pytest.raises(VerificationError, match=r"404.*nothing here"):
             asked(url + "/elsewhere", ONE, 3)
         asked(url, ONE, 3)
         clock.now_s -= 1

@@ -6,17 +6,19 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Iterator
+from hashlib import sha256
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 
-from ipse.ledger.checkpoint import TreeHead, open_checkpoint, sign_checkpoint
+from ipse.ledger.checkpoint import TreeHead, cosign, open_checkpoint, sign_checkpoint
+from ipse.ledger.keys import SignatureType
 from ipse.ledger.note import Note
 from ipse.ledger.tree import consistency_proof
 from ipse.ledger.witness import AddCheckpoint
 from ipse.server.witness import MAX_BODY_BYTES
-from tests.ledger.logs import KEYS, KNOWN_WITNESSES, LOG, ORIGIN, TIME_S
+from tests.ledger.logs import KEYS, KNOWN_WITNESSES, LOG, ORIGIN, TIME_S, note_key
 from tests.server.serving import Clock, History, post, served_witness
 
 ONE = History.of(*"abcdefghij")
@@ -75,6 +77,28 @@ def test_a_checkpoint_that_continues_the_last_is_cosigned_and_one_asked_again_to
             assert (status, kind) == (200, TEXT)
             opened = open_checkpoint(ONE.checkpoint(7) + lines, LOG, KNOWN_WITNESSES)
             assert [each.key for each in opened.cosignatures] == list(KNOWN_WITNESSES)
+
+
+def test_monitors_are_shown_the_last_cosigned_checkpoint(tmp_path: Path) -> None:
+    address = f"/{sha256(ORIGIN.encode()).hexdigest()}/checkpoint"
+    with served_witness(tmp_path, CLOCK) as url:
+        assert post(url, b"", address, "GET")[0] == 404
+        for old, size in ((0, 3), (3, 7), (7, 7)):
+            stranger = note_key("stranger.example", SignatureType.ED25519_COSIGNATURE, 50)
+            data = cosign(ONE.checkpoint(size), stranger, time_s=1)
+            status, lines, _ = post(url, body(old, data, *consistency_proof(old, size, ONE.read(size))))
+            assert status == 200
+            status, found, kind = post(url, b"", address, "GET")
+            assert (status, kind) == (200, TEXT)
+            opened = open_checkpoint(found, LOG, KNOWN_WITNESSES)
+            assert opened.head == ONE.head(size)
+            assert [each.key for each in opened.cosignatures] == list(KNOWN_WITNESSES)
+            assert found.endswith(lines)
+            assert b"stranger" not in found
+        assert post(url, body(7, OTHER.checkpoint(9)))[0] == 422
+        assert post(url, b"", address, "GET")[1] == found
+        for path in ("/checkpoint", address.upper(), address + "/", "/" + "0" * 64 + "/checkpoint"):
+            assert post(url, b"", path, "GET")[0] == 404
 
 
 def test_what_is_no_such_request_is_refused(url: str) -> None:

@@ -30,19 +30,20 @@ from enum import Enum
 from ipse.errors import ClockError, InputError, VerificationError
 from ipse.ledger.checkpoint import Log, open_checkpoint
 from ipse.ledger.keys import NoteKey, SignatureType, VerifierKey
-from ipse.ledger.note import Note
+from ipse.ledger.note import Note, Signature
 from ipse.ledger.policy import LogLine, Policy
 from ipse.ledger.tree import EMPTY_ROOT, verify_consistency
 from ipse.ledger.treehead import TreeHead
 from ipse.store.store import Store
 from ipse.vault.signerfile import Signer
-from ipse.wire.digest import DIGEST_BYTES
+from ipse.wire.digest import DIGEST_BYTES, sha256
 from ipse.wire.lines import MAX_NUMBER, from_base64, parse_decimal, to_base64
 
 MAX_PROOF_LINES = 63
 
 _LOGS = "witness/logs"
 _SEEN = "witness/seen/"
+_COSIGNED = "witness/cosigned/"
 
 
 class Reason(Enum):
@@ -151,6 +152,11 @@ class Witness:
         self._store = store
         self._clock = clock
 
+    @property
+    def store(self) -> Store:
+        """Its memory."""
+        return self._store
+
     def verifiers(self) -> tuple[VerifierKey, ...]:
         """The public parts of its keys."""
         return tuple(key.verifier() for key in self._keys)
@@ -192,13 +198,26 @@ class Witness:
         now = Seen(head.size, head.root, self._time_after(last, head.origin))
         if not self._store.swap_marker(_SEEN + head.origin, before, now.to_bytes()):
             raise _Refused(_other_size(last_seen(self._store, head.origin)))
-        return self._sign(head, now.time_s)  # only now: what is signed is remembered on the disk
+        cosignatures = self._sign(head, now.time_s)  # only now: what is signed is remembered on the disk
+        names = {(key.name, key.key_id) for key in log.keys}
+        its_own = {(x.name, x.key_id): x for x in reversed(note.signatures) if (x.name, x.key_id) in names}
+        self._keep(head, Note(note.text, (*its_own.values(), *cosignatures)).to_bytes())
+        return "".join(signature.to_line() for signature in cosignatures).encode()
 
-    def _sign(self, head: TreeHead, time_s: int) -> bytes:
+    def _sign(self, head: TreeHead, time_s: int) -> tuple[Signature, ...]:
         note = Note(head.to_text())
         for key in self._keys:
             note = note.sign(key, time_s)
-        return "".join(signature.to_line() for signature in note.signatures).encode()
+        return note.signatures
+
+    def _keep(self, head: TreeHead, cosigned: bytes) -> None:
+        """For monitors: the newest cosigned checkpoint. Dying before this leaves an older one, until the next."""
+        while True:
+            before = self._store.marker(_COSIGNED + head.origin)
+            if before is not None and TreeHead.from_text(Note.from_bytes(before).text).size > head.size:
+                return  # another request was later, and is ahead of us here
+            if self._store.swap_marker(_COSIGNED + head.origin, before, cosigned):
+                return
 
     def _time_after(self, last: Seen, origin: str) -> int:
         now_s = self._clock()
@@ -227,6 +246,18 @@ def known_logs(store: Store) -> Policy:
 def last_seen(store: Store, origin: str) -> Seen:
     """What a witness remembers of a log."""
     return _seen(store.marker(_SEEN + origin))
+
+
+def cosigned_checkpoint(store: Store, origin_hash: str) -> bytes | None:
+    """A recent checkpoint of a log with the log's signatures and the witness's; None where there is none.
+
+    Args:
+        origin_hash: SHA-256 of the log's origin, in lower-case hex.
+    """
+    for origin in {line.key.name for line in known_logs(store).logs}:
+        if sha256(origin.encode()).hex() == origin_hash:
+            return store.marker(_COSIGNED + origin)
+    return None
 
 
 def add_log(store: Store, log: Log) -> bool:

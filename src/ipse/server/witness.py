@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A witness over HTTP: ``POST /add-checkpoint`` (C2SP tlog-witness). What it answers is decided in ledger/witness.py.
+"""A witness over HTTP (C2SP tlog-witness). What it answers is decided in ledger/witness.py.
+
+``POST /add-checkpoint`` is for logs. ``GET /<SHA-256 of the origin, in hex>/checkpoint`` is for monitors: a recent
+checkpoint of that log with its cosignatures.
 
 | status | when |
 |---|---|
 | 200 | cosigned: the signature lines |
 | 400 | the request is not of the form, or its old size is larger than the checkpoint |
 | 403 | the log has not signed it |
-| 404 | the log is not known here, or there is nothing at this address |
-| 405 | something else than POST |
+| 404 | the log is not known here or was never cosigned, or there is nothing at this address |
+| 405 | a checkpoint was sent with something else than POST |
 | 409 | the last cosigned tree has another size: that size, as ``text/x.tlog.size`` |
 | 411, 413 | the length of the body is not said, or larger than 256 KiB |
 | 422 | not shown to be consistent with the last cosigned tree |
@@ -21,6 +24,7 @@ takes (64 at a time, 10 seconds of silence each). Put a web server before it.
 from __future__ import annotations
 
 import logging
+import re
 import sys
 import threading
 from http import HTTPStatus
@@ -28,13 +32,16 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from ipse.errors import ClockError, IpseError, StoreBusy
-from ipse.ledger.witness import Reason, Refusal, Witness
+from ipse.ledger.witness import Reason, Refusal, Witness, cosigned_checkpoint
 
 PATH = "/add-checkpoint"
 SIZE_TYPE = "text/x.tlog.size"
 TEXT_TYPE = "text/plain; charset=utf-8"
 MAX_BODY_BYTES = 256 * 1024
 
+_MONITORING = re.compile(r"/(?P<hash>[0-9a-f]{64})/checkpoint", re.ASCII)
+_NOTHING = b"There is nothing here; logs post to /add-checkpoint.\n"
+_FAULT = b"The witness has a fault of its own.\n"
 _SILENCE_SECONDS = 10
 _MAX_CONNECTIONS = 64
 
@@ -101,18 +108,20 @@ class _Handler(BaseHTTPRequestHandler):
         if body is None:
             return
         if self.path != PATH:
-            self._answer(HTTPStatus.NOT_FOUND, f"There is nothing at this address; post to {PATH}.")
+            self._send(HTTPStatus.NOT_FOUND, _NOTHING, TEXT_TYPE)
             return
         status, answer, kind = answer_to(self.server.witness, body)
         self._send(status, answer, kind)
 
     def do_GET(self) -> None:
-        """Nothing is served."""
-        self.close_connection = True
+        """Show the last cosigned checkpoint of a log."""
+        self.close_connection = True  # there may be a body that is not read
         if self.path == PATH:
             self._answer(HTTPStatus.METHOD_NOT_ALLOWED, "Send a checkpoint with POST.", Allow="POST")
-        else:
-            self._answer(HTTPStatus.NOT_FOUND, f"There is nothing at this address; post to {PATH}.")
+            return
+        match = _MONITORING.fullmatch(self.path)
+        status, answer = shown(self.server.witness, match["hash"]) if match else (HTTPStatus.NOT_FOUND, _NOTHING)
+        self._send(status, answer, TEXT_TYPE)
 
     def log_message(self, format: str, *args: Any) -> None:
         """One line for each request, with ``--verbose``."""
@@ -150,6 +159,16 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
 
+def shown(witness: Witness, origin_hash: str) -> tuple[HTTPStatus, bytes]:
+    """(status, body) of the answer to a monitor."""
+    try:
+        found = cosigned_checkpoint(witness.store, origin_hash)
+    except IpseError as error:
+        log.error("not shown: %s %s", error.message, error.hint)
+        return HTTPStatus.INTERNAL_SERVER_ERROR, _FAULT
+    return (HTTPStatus.NOT_FOUND, _NOTHING) if found is None else (HTTPStatus.OK, found)
+
+
 def answer_to(witness: Witness, body: bytes) -> tuple[HTTPStatus, bytes, str]:
     """(status, body, content type) of the answer to a request: the one place where outcomes become statuses."""
     try:
@@ -159,7 +178,7 @@ def answer_to(witness: Witness, body: bytes) -> tuple[HTTPStatus, bytes, str]:
         return HTTPStatus.SERVICE_UNAVAILABLE, b"The witness cannot cosign now; try again later.\n", TEXT_TYPE
     except IpseError as error:
         log.error("not cosigned: %s %s", error.message, error.hint)
-        return HTTPStatus.INTERNAL_SERVER_ERROR, b"The witness has a fault of its own.\n", TEXT_TYPE
+        return HTTPStatus.INTERNAL_SERVER_ERROR, _FAULT, TEXT_TYPE
     if not isinstance(outcome, Refusal):
         return HTTPStatus.OK, outcome, TEXT_TYPE
     if outcome.reason is Reason.OTHER_SIZE:
