@@ -51,6 +51,7 @@ def test_a_shrunk_log_and_a_split_view_are_refused_and_kept_as_evidence(auditor:
     for _ in range(2):
         with pytest.raises(VerificationError) as raised:
             accept(auditor, OTHER, size)
+        assert ("has shown 450 before" in raised.value.message) == (size < 450)
         assert str(auditor.evidence) in raised.value.hint
     kept = {open_checkpoint(path.read_bytes(), LOG).head for path in auditor.evidence.iterdir()}
     assert kept == {ONE.head(450), OTHER.head(size)}

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from ipse.errors import VerificationError
 from ipse.ledger.checkpoint import Log, TreeHead, cosign, sign_checkpoint
-from ipse.ledger.keys import SignatureType
+from ipse.ledger.keys import SignatureType, VerifierKey
 from ipse.ledger.policy import Group, LogLine, Policy, WitnessLine
 from ipse.ledger.tree import root_hash
+from ipse.wire.digest import sha256
 from tests.ledger.logs import KEYS, LOG, TIME_S, checkpoint, head, leaves, note_key
 
 NAMES = ("X1", "X2", "X3", "Y1", "Y2", "Y3")
@@ -172,6 +173,18 @@ def test_a_policy_that_cannot_be_read_again_is_not_made() -> None:
     for make in makers:
         with pytest.raises(VerificationError):
             make()
+
+
+def test_two_keys_of_one_name_and_key_id_are_refused() -> None:
+    """A key id has 4 bytes: among some 80,000 keys two have the same."""
+    seen: dict[bytes, VerifierKey] = {}
+    for number in range(2**20):
+        key = VerifierKey("a.example", SignatureType.ED25519_COSIGNATURE, sha256(number.to_bytes(4, "big")))
+        other = seen.setdefault(key.key_id, key)
+        if other != key:
+            break
+    with pytest.raises(VerificationError, match="same name and key id"):
+        Policy(witnesses=(WitnessLine("a", key), WitnessLine("b", other)))
 
 
 LINES = st.sampled_from([*EXAMPLE.encode().splitlines(), b"quorum none", b"quorum X1", b"group a any X1", b"\xff", b""])

@@ -21,12 +21,14 @@ from ipse.ledger.witness import (
     Seen,
     Witness,
     add_log,
+    cosigned_checkpoint,
     cosigning_keys,
     known_logs,
     last_seen,
 )
 from ipse.store.store import Store
 from ipse.vault.signerfile import Signer
+from ipse.wire.digest import sha256
 from tests.ledger.logs import KEYS, KNOWN_WITNESSES, LOG, ORIGIN, TIME_S, WITNESSES, note_key
 from tests.server.serving import Clock, History
 
@@ -185,6 +187,23 @@ def test_of_two_requests_at_one_time_one_is_told_the_size_of_the_other(tmp_path:
         (winner,) = [number for number, answer in answers.items() if isinstance(answer, bytes)]
         assert reason(answers[1 - winner]) == (Reason.OTHER_SIZE, 5 + winner)
         assert last_seen(first, ORIGIN).root == histories[winner].head(5 + winner).root
+
+
+def test_an_older_checkpoint_never_takes_the_place_of_a_newer_one_that_monitors_see(tmp_path: Path) -> None:
+    """Between the memory of one request and what monitors are shown of it, a whole later request happens."""
+
+    class Overtaken(Store):
+        def marker(self, key: str) -> bytes | None:
+            if key.startswith("witness/cosigned/") and last_seen(other, ORIGIN).size == 3:
+                assert isinstance(Witness(WITNESSES, other, Clock()).add_checkpoint(request(3, 5)), bytes)
+            return super().marker(key)
+
+    with Store.open(tmp_path) as other, Overtaken.open(tmp_path) as store:
+        add_log(other, LOG)
+        assert isinstance(Witness(WITNESSES, store, Clock()).add_checkpoint(request(0, 3)), bytes)
+        found = cosigned_checkpoint(other, sha256(ORIGIN.encode()).hex())
+        assert found is not None
+        assert open_checkpoint(found, LOG).head == ONE.head(5)
 
 
 def test_a_damaged_memory_is_our_own_fault_and_signs_nothing(store: Store) -> None:
