@@ -32,6 +32,7 @@ from ipse.cli.generate import generate
 from ipse.cli.key import key_group
 from ipse.cli.replay import replay
 from ipse.cli.screen import Screen
+from ipse.cli.witness import witness_group
 from ipse.errors import InputError, IpseError, MissingExtra
 
 EXIT_FAILED = 1
@@ -71,7 +72,7 @@ def cli() -> None:
     """
 
 
-for _command in (chat, replay, generate, fork_group, key_group, base_group, bench, doctor, demo):
+for _command in (chat, replay, generate, fork_group, key_group, base_group, bench, doctor, demo, witness_group):
     cli.add_command(_command)
 
 
