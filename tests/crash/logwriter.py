@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A process that appends to the log, one entry a time, and says what was signed, so that a test may race or kill it.
+
+``python -m tests.crash.logwriter ROOT LAST``. Lines: ``ready``, ``ack SIZE ROOT`` (a checkpoint that left),
+``lost SIZE`` (somebody was faster).
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from ipse.errors import HeightConflict, StoreBusy
+from ipse.ledger.checkpoint import open_checkpoint
+from ipse.ledger.log import LogWriter
+from ipse.store.store import Store
+
+
+def say(line: str) -> None:
+    os.write(1, line.encode() + b"\n")
+
+
+def main() -> None:
+    root, last = Path(sys.argv[1]), int(sys.argv[2])
+    with Store.open(root) as store:
+        writer = LogWriter.open(store)
+        say("ready")
+        while writer.head.size < last:
+            try:
+                done = writer.append([os.urandom(32)])
+            except (HeightConflict, StoreBusy):
+                say(f"lost {writer.head.size + 1}")
+                writer.reload()
+                continue
+            head = open_checkpoint(done.checkpoint, writer.log).head
+            say(f"ack {head.size} {head.root.hex()}")
+
+
+if __name__ == "__main__":
+    main()
