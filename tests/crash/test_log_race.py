@@ -8,6 +8,7 @@ import random
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -16,12 +17,12 @@ from ipse.ledger.log import LogWriter
 from ipse.ledger.publiclog import check_log
 from ipse.ledger.tree import read_root
 from ipse.store.store import Store
-from tests.crash.harness import ENDLESS, REPOSITORY
+from tests.crash.harness import ENDLESS, REPOSITORY, why_not
 
 
-def start(root: Path, last: int) -> subprocess.Popen[bytes]:
+def start(root: Path, last: int, prefix: Iterable[str] = ()) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
-        [sys.executable, "-m", "tests.crash.logwriter", str(root), str(last)],
+        [*prefix, sys.executable, "-m", "tests.crash.logwriter", str(root), str(last)],
         cwd=REPOSITORY,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -95,3 +96,26 @@ def test_a_killed_signer_leaves_a_log_of_which_every_checkpoint_is_that_left(tmp
 @pytest.mark.slow
 def test_a_signer_killed_40_times_leaves_a_log_of_which_every_checkpoint_is_that_left(tmp_path: Path) -> None:
     kill_cycles(tmp_path, cycles=40, seed=2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fault", ["signal=KILL", "error=EIO"])
+@pytest.mark.parametrize("call", ["fdatasync", "fsync", "pwrite64"])
+def test_a_fault_at_any_call_leaves_a_log_of_which_every_checkpoint_is_that_left(
+    tmp_path: Path, call: str, fault: str
+) -> None:
+    """Of a process that makes the log, its keys and 6 checkpoints; then another one goes on."""
+    if why_not():
+        pytest.skip(why_not())
+    when, reached = 0, True
+    while reached and when < 400:
+        when += 1 if call != "pwrite64" else 3
+        root, trace = tmp_path / str(when), tmp_path / f"{when}.trace"
+        inject = ["strace", "-f", "-o", str(trace), "-e", f"trace={call}", "-e", f"inject={call}:{fault}:when={when}"]
+        output, complaints = start(root, 6, inject).communicate(timeout=120)
+        assert b"Traceback" not in complaints, complaints.decode()
+        reached = "INJECTED" in trace.read_text() or "SIGKILL" in trace.read_text()
+        assert reached or b"ack 6 " in output
+        more, complaints = start(root, 8).communicate(timeout=120)
+        assert (complaints, b"error" in more) == (b"", False), (when, output, more, complaints)
+        assert check_history(root, signed(output) + signed(more)) == 8

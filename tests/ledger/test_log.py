@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import random
-import shutil
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -12,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from ipse.errors import HeightConflict, InputError, StoreError, StoreRolledBack, VaultError, VerificationError
+from ipse.errors import HeightConflict, InputError, StoreError, VaultError, VerificationError
 from ipse.ledger.checkpoint import cosign, open_checkpoint, sign_checkpoint
 from ipse.ledger.log import LogWriter, new_log, note_keys
 from ipse.ledger.publiclog import PublicLog, check_log, seen_name, signed_at
@@ -20,8 +19,7 @@ from ipse.ledger.tiles import ENTRIES, Tile, bundles_of, decode_bundle, grown_ti
 from ipse.ledger.tlogproof import TlogProof
 from ipse.ledger.tree import EMPTY_ROOT, leaf_hash, root_hash, verify_consistency
 from ipse.ledger.treehead import TreeHead
-from ipse.store.logrows import LogRows
-from ipse.store.store import FILE_NAME, Store
+from ipse.store.store import Store
 from ipse.vault.logkeys import load_log_key, renew_log_key
 from tests.ledger.logs import KNOWN_WITNESSES, TIME_S, WITNESSES, blinded, tile_bytes
 
@@ -163,80 +161,7 @@ def test_another_root_of_the_same_size_is_not_kept_even_if_it_is_signed(writer: 
         writer.replace_checkpoint(sign_checkpoint(TreeHead(writer.head.origin, 1, bytes(32)), keys))
 
 
-# -- an older copy is put back ----------------------------------------------------------------------
-
-
-def copied(home: Path, to: Path) -> Path:
-    """The database alone, as a backup of it: the last store there has closed."""
-    to.mkdir()
-    for file in home.glob(f"{FILE_NAME}*"):
-        shutil.copy(file, to)
-    return to
-
-
-def put_back(copy: Path, home: Path) -> None:
-    for file in home.glob(f"{FILE_NAME}*"):
-        file.unlink()
-    for file in copy.iterdir():
-        shutil.copy(file, home)
-
-
-def test_nothing_is_signed_on_top_of_an_older_copy(tmp_path: Path) -> None:
-    home = tmp_path / "home"
-    with Store.open(home) as store:
-        LogWriter.open(store).append(ENTRIES_600[:3])
-    backup = copied(home, tmp_path / "backup")
-    with Store.open(home) as store:
-        newest = LogWriter.open(store).append(ENTRIES_600[3:5]).checkpoint
-    newer = copied(home, tmp_path / "newer")
-    put_back(backup, home)
-    with Store.open(home) as store:
-        writer = LogWriter.open(store)
-        assert "older copy" in writer.public.rolled_back()
-        for _ in range(2):
-            with pytest.raises(StoreRolledBack) as caught:
-                writer.append(ENTRIES_600[7:9])
-        assert "ipse ledger new" in caught.value.hint
-        assert writer.reload().size == 3
-        assert open_checkpoint(writer.public.checkpoint(), writer.log).head.size == 3  # reading goes on
-        with pytest.raises(StoreRolledBack):
-            writer.append(ENTRIES_600[7:9])
-    put_back(newer, home)
-    with Store.open(home) as store:
-        writer = LogWriter.open(store)
-        assert writer.public.checkpoint() == newest
-        assert writer.public.rolled_back() == ""
-        writer.append(ENTRIES_600[5:6])
-        assert check_log(writer.public, writer.log).root == root_hash(LEAVES[:6])
-
-
-def test_nothing_is_signed_on_top_of_another_history_however_long(tmp_path: Path) -> None:
-    home, twin = tmp_path / "home", tmp_path / "twin"
-    with Store.open(home) as store:
-        LogWriter.open(store).append(ENTRIES_600[:3])
-    shutil.copytree(home, twin)
-    for folder, entries in ((home, ENTRIES_600[3:4]), (twin, ENTRIES_600[10:300])):
-        with Store.open(folder) as store:
-            LogWriter.open(store).append(entries)
-    put_back(copied(twin, tmp_path / "copy"), home)
-    with Store.open(home) as store:
-        writer = LogWriter.open(store)
-        assert "another copy" in writer.public.rolled_back()
-        with pytest.raises(StoreRolledBack, match="another copy"):
-            writer.append(ENTRIES_600[4:5])
-
-
-def test_a_copy_from_before_the_first_entry_starts_no_second_log_of_that_name(tmp_path: Path) -> None:
-    home = tmp_path / "home"
-    Store.open(home).close()
-    backup = copied(home, tmp_path / "backup")
-    with Store.open(home) as store:
-        LogWriter.open(store).append(ENTRIES_600[:3])
-    put_back(backup, home)
-    with Store.open(home) as store:
-        with pytest.raises(StoreRolledBack):
-            LogWriter.open(store)
-        assert LogRows(store).head() is None
+# -- what was seen--------------------------------------------------------------------------------
 
 
 def test_a_note_that_lags_is_brought_up_before_a_checkpoint_leaves(writer: LogWriter, store: Store) -> None:
@@ -295,21 +220,6 @@ def test_a_new_log_has_another_name_other_keys_and_nothing_in_it(writer: LogWrit
         writer.append(ENTRIES_600[:1])  # of the log that is given up
     new.append(ENTRIES_600[:1])
     assert LogWriter.open(store).head.root == root_hash(LEAVES[:1])
-
-
-def test_a_new_log_goes_on_where_the_old_one_was_rolled_back_but_not_under_its_name(tmp_path: Path) -> None:
-    home = tmp_path / "home"
-    with Store.open(home) as store:
-        LogWriter.open(store, origin="log.example")
-    backup = copied(home, tmp_path / "backup")
-    with Store.open(home) as store:
-        LogWriter.open(store).append(ENTRIES_600[:2])
-    put_back(backup, home)
-    with Store.open(home) as store:
-        new_log(store, origin="two.example").append(ENTRIES_600[:1])
-        with pytest.raises(StoreRolledBack):
-            new_log(store, origin="log.example")
-        assert LogWriter.open(store).head.origin == "two.example"
 
 
 def test_a_log_without_its_key_or_with_another_one_is_refused(writer: LogWriter, store: Store) -> None:
