@@ -146,8 +146,12 @@ def test_one_connection_asks_many_times(server: TileServer) -> None:
             assert connection.getresponse().read() == tile_bytes(Tile(0, 0), LEAVES)
         local = connection.sock.getsockname()
         connection.request("GET", "/checkpoint")
-        assert connection.getresponse().headers["Cache-Control"] == "no-cache"
+        answer = connection.getresponse()
+        assert (answer.headers["Cache-Control"], answer.read()[:4]) == ("no-cache", b"ipse")
         assert connection.sock.getsockname() == local
+        connection.request("GET", "/tile/0/001")  # not there yet, after one that stays for good
+        answer = connection.getresponse()
+        assert (answer.status, answer.headers["Cache-Control"]) == (404, "no-store")
 
 
 def test_no_bytes_end_the_server(server: TileServer) -> None:
