@@ -61,7 +61,7 @@ def test_the_fork_is_the_fold_of_its_records_in_this_process_and_in_the_next(hom
 
 
 def test_a_snapshot_changes_nothing_but_the_time_to_open(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ipse.forks.home.SNAPSHOT_EVERY", 2)
+    monkeypatch.setattr("ipse.forks.openfork.SNAPSHOT_EVERY", 2)
     life = living(home)
     talk(life, *SAID)
     life.undo(1)  # the undone record lies before the snapshot
@@ -72,7 +72,7 @@ def test_a_snapshot_changes_nothing_but_the_time_to_open(home: Home, monkeypatch
 
 
 def test_a_damaged_snapshot_is_ignored(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ipse.forks.home.SNAPSHOT_EVERY", 2)
+    monkeypatch.setattr("ipse.forks.openfork.SNAPSHOT_EVERY", 2)
     life = living(home)
     talk(life, *SAID)
     home.store.put_snapshot(life.fork.fork_id, 2, b"not a snapshot")

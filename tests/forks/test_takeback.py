@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,16 +12,15 @@ import pytest
 
 from ipse.errors import HeightConflict, InputError, VerificationError
 from ipse.forks.history import fold
-from ipse.forks.home import Home, OpenFork
+from ipse.forks.home import Home
 from ipse.forks.interact import UserInput, UserModelLifecycle
+from ipse.forks.openfork import OpenFork
 from ipse.forks.takeback import TakenBack
-from ipse.forks.verify import verify_fork
 from ipse.ledger.record import RecordKind
 from ipse.model.base import load_base
 from ipse.model.chat import Turn
 from ipse.model.generate import Sampling
 from ipse.store.store import Store
-from ipse.vault.seal import seal_snapshot
 from ipse.wire.ids import new_op_id
 from tests.cli.sessions import run_ipse
 from tests.forks.tiny import LAYOUT, Life, append, edit, forged, numbers, same_sum, tiny_fork, turn, words
@@ -287,28 +285,6 @@ def test_a_chat_that_runs_while_another_process_rolls_back_answers_from_the_fork
         "Ahoy!",
         "What is my boat?",
     ]
-
-
-def test_a_fork_with_a_snapshot_of_the_first_form_opens(home: Home, caplog: pytest.LogCaptureFixture) -> None:
-    life = Life(home)
-    life.learn("a", "b")
-    life.undo(1)
-    at = life.now
-    older = b"".join(
-        [
-            b"ipse snapshot 1\n",
-            LAYOUT.digest,
-            at.head.digest,
-            struct.pack("<QQI", 3, 1, 1),
-            life.fork.at(1).op_id,
-            at.z.tobytes(),
-            at.prior.tobytes(),
-        ]
-    )
-    home.store.put_snapshot(life.fork.row.fork_id, 3, seal_snapshot(life.key, 3, older))
-    assert tiny_fork(home).folded.same_as(at)
-    assert caplog.messages == [], "it is no damage, so nobody is warned"
-    assert verify_fork(home.store, tiny_fork(home)).snapshot_seq == 0
 
 
 @pytest.mark.parametrize("kind", [RecordKind.UNDO, RecordKind.ROLLBACK])

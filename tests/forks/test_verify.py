@@ -13,12 +13,10 @@ from pathlib import Path
 import pytest
 
 from ipse.errors import VerificationError
-from ipse.forks.history import write_snapshot
 from ipse.forks.home import Home
 from ipse.forks.verify import verify_fork
 from ipse.ledger.record import record_digest
 from ipse.store.store import FILE_NAME
-from ipse.vault.seal import seal_snapshot
 from tests.forks.tiny import Life, tiny_fork
 
 
@@ -29,7 +27,7 @@ def home(tmp_path: Path) -> Iterator[Home]:
 
 
 def test_verify_passes_a_fork_whatever_happened_to_it(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ipse.forks.home.SNAPSHOT_EVERY", 2)
+    monkeypatch.setattr("ipse.forks.openfork.SNAPSHOT_EVERY", 2)
     life = Life(home)
     assert verify_fork(home.store, life.fork).records == 0
     life.learn("a", "b", "c")
@@ -43,7 +41,7 @@ def test_verify_passes_a_fork_whatever_happened_to_it(home: Home, monkeypatch: p
 def test_verify_names_a_record_that_was_altered_before_the_snapshot(
     home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ipse.forks.home.SNAPSHOT_EVERY", 4)
+    monkeypatch.setattr("ipse.forks.openfork.SNAPSHOT_EVERY", 4)
     life = Life(home)
     life.learn("a", "b", "c", "d")
     with closing(sqlite3.connect(home.root / FILE_NAME)) as db, db:
@@ -61,7 +59,7 @@ def test_verify_finds_a_snapshot_or_a_state_that_is_not_the_sum(home: Home) -> N
     life.learn("a", "b")
     fork_id = life.fork.row.fork_id
     wrong = replace(life.now, z=life.now.z + 1)
-    home.store.put_snapshot(fork_id, 2, seal_snapshot(life.key, 2, write_snapshot(wrong)))
+    home.store.put_snapshot(fork_id, 2, life.fork.sealed_snapshot(wrong))
     with pytest.raises(VerificationError, match="The snapshot at record 2"):
         verify_fork(home.store, tiny_fork(home))
     opened = tiny_fork(home)

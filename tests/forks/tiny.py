@@ -8,13 +8,13 @@ from dataclasses import replace
 import numpy as np
 
 from ipse.forks.history import Folded, fold
-from ipse.forks.home import Home, OpenFork
+from ipse.forks.home import Home
+from ipse.forks.openfork import OpenFork
 from ipse.forks.recall import Recall
 from ipse.forks.takeback import TakenBack, rollback, undo
-from ipse.ledger.record import Feedback, Record, RecordKind, record_digest, seal_record
+from ipse.ledger.record import Feedback, Record, RecordKind, record_digest
 from ipse.model.layout import StateLayout, build_layout
 from ipse.store.rows import AppendRow
-from ipse.vault.keys import ForkKey, fork_key, load_root_key
 from ipse.wire.digest import NO_DIGEST
 from ipse.wire.ids import ForkId, OwnerId, new_op_id
 from ipse.wire.update import encode_update, quantise
@@ -103,10 +103,6 @@ class Life:
         assert words(remembered) == words(self.recall)
         return self.fork.folded
 
-    @property
-    def key(self) -> ForkKey:
-        return fork_key(load_root_key(self.home.keys.key_path), self.fork.row.fork_id)
-
 
 def words(recall: Recall) -> list[str]:
     return [recall.memory[i].message for i in range(len(recall.memory))]
@@ -130,6 +126,6 @@ def forged(life: Life, kind: RecordKind, target: bytes) -> None:
         previous_digest=head.digest,
         target_op_id=target,
     )
-    data = seal_record(record, life.key)
+    _, data, _ = life.home.sealed(life.fork.row.fork_id).seal(record, life.fork.access)
     row = AppendRow(record.seq, record.op_id, record_digest(data), data)
     life.home.store.append(life.fork.row.fork_id, row, expected_head=head.digest)

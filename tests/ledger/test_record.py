@@ -183,6 +183,7 @@ def test_the_form_of_a_record_never_changes() -> None:
 def _remade(**changes: object) -> bytes:
     """A record with other fields, sealed again as only the key's holder can."""
     from ipse.ledger import record as module
+    from ipse.ledger.envelope import MAC_FIELD
 
     data = seal_record(interaction(), KEY)
     message = pb.UserTrainingRecord.FromString(data)
@@ -194,4 +195,4 @@ def _remade(**changes: object) -> bytes:
         else:
             setattr(message, name, value)
     body = message.SerializeToString(deterministic=True)
-    return body + module._MAC_FIELD + module._mac(KEY, body)
+    return body + MAC_FIELD + module._mac(KEY, body)

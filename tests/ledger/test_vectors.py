@@ -12,7 +12,7 @@ import pytest
 
 from ipse.errors import VerificationError
 from ipse.ledger.record import open_record
-from ipse.vault.keys import RootKey, fork_key
+from ipse.vault.keys import ForkKey, RootKey, fork_key
 from ipse.wire.ids import ForkId
 from ipse.wire.update import decode_update
 
@@ -23,13 +23,17 @@ VECTORS: dict[str, list[dict[str, Any]]] = json.loads(
 
 @pytest.mark.parametrize("case", VECTORS["records"], ids=lambda case: case["name"])
 def test_a_frozen_record_gives_what_it_says(case: dict[str, Any]) -> None:
-    key = fork_key(RootKey(bytes.fromhex(case["root_key"])), ForkId(case["fork_id"]))
+    fork_id = ForkId(case["fork_id"])
+    key = fork_key(RootKey(bytes.fromhex(case["root_key"])), fork_id)
+    if "data_key" in case:
+        key = ForkKey(fork_id, bytes.fromhex(case["data_key"]), case["data_key_record"])
     data, previous = bytes.fromhex(case["data"]), bytes.fromhex(case["previous_digest"])
     if case["expect"] != "success":
         with pytest.raises(VerificationError):
             open_record(data, key, expect_seq=case["seq"], expect_previous=previous)
         return
     opened = asdict(open_record(data, key, expect_seq=case["seq"], expect_previous=previous))
+    assert opened.pop("identity") is None
     assert {n: v.hex() if isinstance(v, bytes) else v for n, v in opened.items()} == case["opened"]
 
 

@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
 from ipse.errors import InputError
-from ipse.forks import home as homes
+from ipse.forks import openfork
 from ipse.forks.history import fold
-from ipse.forks.home import Home, OpenFork
+from ipse.forks.home import Home
+from ipse.forks.openfork import OpenFork
 from ipse.forks.recall import Recall
 from ipse.forks.takeback import rollback, undo
 from ipse.forks.verify import verify_fork
@@ -59,7 +60,7 @@ class FoldMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.every, homes.SNAPSHOT_EVERY = homes.SNAPSHOT_EVERY, 3
+        self.every, openfork.SNAPSHOT_EVERY = openfork.SNAPSHOT_EVERY, 3
         self.root = Path(tempfile.mkdtemp())
         self.home = Home.open(self.root)
         self.forks = [tiny_fork(self.home), tiny_fork(self.home)]
@@ -71,7 +72,7 @@ class FoldMachine(RuleBasedStateMachine):
         self.states = [frozenset[int]()]
 
     def teardown(self) -> None:
-        homes.SNAPSHOT_EVERY = self.every
+        openfork.SNAPSHOT_EVERY = self.every
         self.home.close()
         shutil.rmtree(self.root)
 

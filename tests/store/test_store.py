@@ -91,7 +91,7 @@ def test_real_records_can_be_checked_as_a_chain_from_the_store(store: Store) -> 
         appended = row(seq, data)
         store.append(fork.fork_id, appended, expected_head=previous)
         previous = appended.digest
-    head = check_chain((r.data for r in store.records(fork.fork_id)), fork.fork_id)
+    head, _ = check_chain((r.data for r in store.records(fork.fork_id)), fork.fork_id)
     assert (head.seq, head.digest) == (3, store.head(fork.fork_id).digest)
 
 

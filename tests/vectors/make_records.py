@@ -17,9 +17,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # run as a program
 import numpy as np
 
 from ipse.ledger.record import Record, record_digest, seal_record
+from ipse.vault.identity import Identity
+from ipse.vault.keys import ForkKey
 from ipse.wire.digest import NO_DIGEST
 from ipse.wire.update import encode_update
 from tests.ledger.samples import KEY, ROOT, feedback, interaction
+
+DATA_KEY = ForkKey(KEY.fork_id, bytes(range(1, 33)), 1)
+SIGNER = Identity(ROOT)
 
 UPDATES = [
     ((3, 1), 1, [300, -300, 300, 0]),
@@ -35,6 +40,7 @@ def values(record: Record) -> dict[str, object]:
     return {
         name: value.hex() if isinstance(value, bytes) else int(value) if name == "kind" else value
         for name, value in asdict(record).items()
+        if name != "identity"
     }
 
 
@@ -61,6 +67,9 @@ def cases() -> list[dict[str, object]]:
     second = feedback(2, record_digest(one), update=b"", prior_update=b"")
     two = seal_record(second, KEY, rng=bytes)
     compressed = replace(first, input_text="again and again " * 20)
+    later = interaction(2, record_digest(one), update=b"", prior_update=b"")
+    signed = seal_record(later, DATA_KEY, SIGNER, rng=bytes)
+    under = {"data_key": DATA_KEY.secret.hex(), "data_key_record": DATA_KEY.number}
     altered = bytearray(one)
     altered[9] ^= 1
     return [
@@ -72,6 +81,9 @@ def cases() -> list[dict[str, object]]:
         case("cut off", "truncated", one[:-1], first),
         case("empty", "truncated", b"", first),
         case("a byte too many", "altered", one + b"\0", first),
+        case("signed, under a data key", "success", signed, replace(later, signer=SIGNER.public.short_id), **under),
+        case("the signature was cut off", "truncated", signed[:-1], later, **under),
+        case("another data key", "wrong key", signed, later, **{**under, "data_key": bytes(32).hex()}),
         case("another root key", "wrong key", one, first, root_key=bytes(32).hex()),
         case("another number is expected", "wrong place", two, second, seq=3),
         case("another predecessor is expected", "wrong place", two, second, previous_digest=NO_DIGEST.hex()),

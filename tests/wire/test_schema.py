@@ -36,6 +36,12 @@ def test_a_released_field_never_changes_its_number() -> None:
         "target_op_id": 104,
         "key_salt": 105,
         "record_mac": 106,
+        "data_key_record": 107,
+        "data_key": 108,
+        "signer": 109,
+        "identity": 110,
+        "certificate": 111,
+        "member": 112,
     }
     assert record_pb2.RecordKind.items() == [
         ("RECORD_KIND_UNSPECIFIED", 0),
@@ -44,4 +50,7 @@ def test_a_released_field_never_changes_its_number() -> None:
         ("RECORD_KIND_UNDO", 3),
         ("RECORD_KIND_ROLLBACK", 4),
         ("RECORD_KIND_IMPORT", 5),
+        ("RECORD_KIND_DEVICE", 6),
+        ("RECORD_KIND_REVOKE", 7),
+        ("RECORD_KIND_ROTATE", 8),
     ]

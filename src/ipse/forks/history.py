@@ -28,7 +28,6 @@ from ipse.model.state import PersonalState
 from ipse.wire.digest import NO_DIGEST
 
 _MAGIC = b"ipse snapshot 2\n"
-_MAGIC_BEFORE = b"ipse snapshot 1\n"
 _HEAD = struct.Struct("<QQI")
 _WITHDRAWAL = struct.Struct("<QQ?")
 _INT32 = np.iinfo(np.int32)
@@ -218,11 +217,6 @@ def write_snapshot(at: Folded) -> bytes:
         at.prior.astype("<i8").tobytes(),
     ]
     return b"".join(parts)
-
-
-def is_older_snapshot(data: bytes) -> bool:
-    """Whether an Ipse without rollback wrote it: nothing is wrong with it, and the records are folded instead."""
-    return data.startswith(_MAGIC_BEFORE)
 
 
 def read_snapshot(data: bytes, layout: StateLayout) -> Folded:

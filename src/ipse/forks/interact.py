@@ -28,8 +28,9 @@ import numpy as np
 
 from ipse.errors import DuplicateOperation, HeightConflict, InputError, StoreBusy
 from ipse.forks.fork import ModelFork
-from ipse.forks.home import Home, OpenFork, now_ms
+from ipse.forks.home import Home, now_ms
 from ipse.forks.message import clean_message
+from ipse.forks.openfork import OpenFork
 from ipse.forks.recall import HistoryEntry, Recall
 from ipse.forks.takeback import TakenBack, rollback, undo, undoable
 from ipse.learning.correction import correction

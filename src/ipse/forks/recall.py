@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from ipse.errors import InputError
 from ipse.forks.history import Folded
-from ipse.forks.home import OpenFork
+from ipse.forks.openfork import OpenFork
 from ipse.learning.memory import Exchange, Memory, same_message
 from ipse.ledger.record import Record, RecordKind
 from ipse.model.chat import Turn

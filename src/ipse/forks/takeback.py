@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from ipse.errors import InputError
 from ipse.forks.history import can_be_undone
-from ipse.forks.home import OpenFork
+from ipse.forks.openfork import OpenFork
 from ipse.forks.recall import Recall
 from ipse.forks.withdrawal import Withdrawal
 from ipse.ledger.record import Record, RecordKind

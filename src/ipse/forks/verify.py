@@ -11,17 +11,18 @@ from dataclasses import dataclass
 
 from ipse.errors import VerificationError
 from ipse.forks.history import Folded, folds
-from ipse.forks.home import OpenFork
+from ipse.forks.openfork import OpenFork
+from ipse.ledger.access import Access
 from ipse.store.store import Store
 
 CHECKED = (
-    "every record: its digest, its number, the digest of the one before it, its MAC, and that each part opens",
+    "every record: its digest, its number, the digest of the one before it, its signature, its MAC, each part",
+    "who may read and write: each member was let in by the owner, and each data key is for the members alone",
     "the head of the store is the last record",
     "state, prior, height and what counts, folded from zero, are those that the program uses",
 )
 
 NOT_CHECKED = (
-    "signatures: records have none; whoever holds the key could have written all of this",
     "whether newer records were cut off, head and all: keep the number and the digest of the head elsewhere",
     "whether each update was the right step for what was said",
 )
@@ -59,8 +60,8 @@ def verify_fork(store: Store, opened: OpenFork) -> Verified:
     used = opened.folded
     at, used_seen = used, False
     for at in folds(opened.records(), used.layout):
-        if snapshot is not None and at.head.seq == snapshot.head.seq:
-            _compare(opened, "The snapshot", snapshot, at)
+        if snapshot is not None and at.head.seq == snapshot[0].head.seq:
+            _compare(opened, "The snapshot", snapshot[0], at)
         if at.head.seq == used.head.seq:
             _compare(opened, "The state in use", used, at)
             used_seen = True
@@ -74,11 +75,11 @@ def verify_fork(store: Store, opened: OpenFork) -> Verified:
         at.head.seq - len(at.out),
         at.height,
         at.head.digest,
-        snapshot.head.seq if snapshot is not None else 0,
+        snapshot[0].head.seq if snapshot is not None else 0,
     )
 
 
-def _snapshot(opened: OpenFork, seq: int) -> Folded | None:
+def _snapshot(opened: OpenFork, seq: int) -> tuple[Folded, Access] | None:
     try:
         return opened.snapshot()
     except VerificationError as error:

@@ -24,7 +24,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from ipse.errors import InputError, VerificationError
-from ipse.ledger.keys import NoteKey, SignatureType, VerifierKey
+from ipse.ledger.keys import NoteKey, VerifierKey
 from ipse.ledger.note import Note, Signed
 from ipse.ledger.treehead import TreeHead
 
@@ -72,7 +72,7 @@ def sign_checkpoint(head: TreeHead, keys: Sequence[NoteKey], *, time_s: int = 0)
     """
     note = Note(head.to_text())
     for key in keys:
-        note = note.sign(key, 0 if key.kind is SignatureType.ED25519 else time_s)
+        note = note.sign(key, time_s if key.kind.cosigns else 0)
     return note.to_bytes()
 
 
@@ -83,8 +83,8 @@ def cosign(data: bytes, key: NoteKey, *, time_s: int) -> bytes:
         VerificationError: the bytes are not of the form of a checkpoint.
         InputError: the key is not one of cosignatures.
     """
-    if key.kind is SignatureType.ED25519:
-        raise InputError("An ordinary Ed25519 key does not cosign.", "Use a key of type 4 or 6.")
+    if not key.kind.cosigns:
+        raise InputError("An ordinary signing key does not cosign.", "Use a key of type 4 or 6.")
     return Note.from_bytes(data).sign(key, time_s).to_bytes()
 
 

@@ -2,15 +2,16 @@
 """Keys that sign notes, and what exactly they sign.
 
 A key has a name, a signature type and 32 secret bytes (``NoteKey``), or the public part of that (``VerifierKey``).
-Three types, by the byte that C2SP gave them:
+Three types, by the byte that C2SP gave them, and one of ours, as it leaves room for:
 
     0x01  Ed25519 over the text of the note                                      signed-note
     0x04  Ed25519 cosignature: over "cosignature/v1", the time, the text         tlog-cosignature
     0x06  ML-DSA-44 cosignature: over names, time, tree size and root hash       tlog-cosignature
+    0xff  ML-DSA-65 over the text, context "ipse note"; further bytes name it    signed-note, "signature types"
 
 Cosignatures carry the time at which they were made, in seconds since 1970, and sign checkpoints only. One checkpoint
-of ours bears 0x01 and 0x06: forging it takes breaking both. Sizes in bytes: public keys 32 and 1312, signatures 64
-and 2420, and 8 for the time.
+of ours bears 0x01 and 0x06, the head of a fork 0x01 and 0xff: forging either takes breaking both. Sizes in bytes:
+public keys 32, 1312 and 1952, signatures 64, 2420 and 3309, and 8 for the time.
 
 Not protected: who has the secret signs. A key id is 4 bytes and only names a key; the public key is what is trusted.
 A time is what the signer claims.
@@ -23,7 +24,12 @@ from enum import IntEnum
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
-from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PrivateKey, MLDSA44PublicKey
+from cryptography.hazmat.primitives.asymmetric.mldsa import (
+    MLDSA44PrivateKey,
+    MLDSA44PublicKey,
+    MLDSA65PrivateKey,
+    MLDSA65PublicKey,
+)
 
 from ipse.errors import InputError, VerificationError
 from ipse.ledger.treehead import TreeHead, is_line
@@ -43,13 +49,22 @@ class SignatureType(IntEnum):
     ED25519 = 0x01
     ED25519_COSIGNATURE = 0x04
     ML_DSA_44_COSIGNATURE = 0x06
+    ML_DSA_65 = 0xFF
+
+    @property
+    def cosigns(self) -> bool:
+        """Whether it carries a time and signs checkpoints only."""
+        return self in (SignatureType.ED25519_COSIGNATURE, SignatureType.ML_DSA_44_COSIGNATURE)
 
 
 _PUBLIC_BYTES = {
     SignatureType.ED25519: 32,
     SignatureType.ED25519_COSIGNATURE: 32,
     SignatureType.ML_DSA_44_COSIGNATURE: 1312,
+    SignatureType.ML_DSA_65: 1952,
 }
+_CODES = {kind: bytes([kind]) for kind in SignatureType} | {SignatureType.ML_DSA_65: b"\xffipse ml-dsa-65 v1\0"}
+_ML_DSA_65_CONTEXT = b"ipse note"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +74,7 @@ class VerifierKey:
     Attributes:
         name: 1 to 255 bytes of UTF-8 without spaces, control characters and plus.
         kind: how it signs.
-        public: the raw public key, 32 or 1312 bytes.
+        public: the raw public key, 32, 1312 or 1952 bytes.
     """
 
     name: str
@@ -91,9 +106,10 @@ class VerifierKey:
         name, _, rest = text.partition("+")
         key_id, _, coded = rest.partition("+")
         raw = from_base64(coded)
-        if not raw or raw[0] not in _PUBLIC_BYTES:
+        kind = next((kind for kind, code in _CODES.items() if raw.startswith(code)), None)
+        if kind is None:
             raise VerificationError("The verifier key is of an unknown type.", "Types 1, 4 and 6 can be checked.")
-        key = cls(name, SignatureType(raw[0]), raw[1:])
+        key = cls(name, kind, raw[len(_CODES[kind]) :])
         if key.key_id.hex() != key_id:
             raise VerificationError(f"The key id {key_id[:8]!r} is not that of the key.", "Copy the whole line again.")
         return key
@@ -108,11 +124,14 @@ class VerifierKey:
             VerificationError: it is not this key's signature over this text.
         """
         time_s = 0
-        if self.kind is not SignatureType.ED25519:
+        if self.kind.cosigns:
             time_s, signature = int.from_bytes(signature[:_TIME_BYTES], "big"), signature[_TIME_BYTES:]
         message = _message(self.kind, self.name, text, time_s)
         public: Ed25519PublicKey | MLDSA44PublicKey
         try:
+            if self.kind is SignatureType.ML_DSA_65:
+                MLDSA65PublicKey.from_public_bytes(self.public).verify(signature, message, _ML_DSA_65_CONTEXT)
+                return time_s
             if self.kind is SignatureType.ML_DSA_44_COSIGNATURE:
                 public = MLDSA44PublicKey.from_public_bytes(self.public)
             else:
@@ -123,7 +142,7 @@ class VerifierKey:
         return time_s
 
     def _coded(self) -> bytes:
-        return bytes([self.kind]) + self.public
+        return _CODES[self.kind] + self.public
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +169,11 @@ class NoteKey:
 
     def verifier(self) -> VerifierKey:
         """The public part."""
-        return VerifierKey(self.name, self.kind, self._private().public_key().public_bytes_raw())
+        if self.kind is SignatureType.ML_DSA_65:
+            public = MLDSA65PrivateKey.from_seed_bytes(self.seed).public_key().public_bytes_raw()
+        else:
+            public = self._private().public_key().public_bytes_raw()
+        return VerifierKey(self.name, self.kind, public)
 
     def sign(self, text: str, time_s: int = 0) -> bytes:
         """Sign a note's text; the key id is not part of the result. ML-DSA gives other bytes each time.
@@ -162,10 +185,13 @@ class NoteKey:
             InputError: an ordinary signature carries no time, and a cosignature none past 2**63 - 1.
             VerificationError: a cosignature signs checkpoints only.
         """
-        plain = self.kind is SignatureType.ED25519
+        plain = not self.kind.cosigns
         if not 0 <= time_s <= (0 if plain else MAX_NUMBER):
             raise InputError(f"A signature of type {self.kind} cannot carry the time {time_s}.")
-        signature = self._private().sign(_message(self.kind, self.name, text, time_s))
+        message = _message(self.kind, self.name, text, time_s)
+        if self.kind is SignatureType.ML_DSA_65:
+            return MLDSA65PrivateKey.from_seed_bytes(self.seed).sign(message, _ML_DSA_65_CONTEXT)
+        signature = self._private().sign(message)
         return signature if plain else time_s.to_bytes(_TIME_BYTES, "big") + signature
 
     def _private(self) -> Ed25519PrivateKey | MLDSA44PrivateKey:
@@ -184,7 +210,7 @@ def is_key_name(name: str) -> bool:
 
 def _message(kind: SignatureType, name: str, text: str, time_s: int) -> bytes:
     """What is really signed (C2SP tlog-cosignature, "signed message"). Leading lines and the label keep types apart."""
-    if kind is SignatureType.ED25519:
+    if not kind.cosigns:
         return text.encode()
     if time_s > MAX_NUMBER:
         raise VerificationError("The time of the cosignature is past 2**63 - 1.")

@@ -2,7 +2,7 @@
 """Tables of a store, as numbered migrations.
 
 ``PRAGMA user_version`` counts the migrations that a file has seen; ``application_id`` says that it is ours. To change
-the tables, append a function ``m003_...``: never edit one that was released, since files exist that ran it.
+the tables, append a function ``m004_...``: never edit one that was released, since files exist that ran it.
 """
 
 from __future__ import annotations
@@ -69,7 +69,12 @@ def m001_initial(connection: sqlite3.Connection) -> None:
         connection.execute(statement)
 
 
-def m002_log(connection: sqlite3.Connection) -> None:
+def m002_data_keys(connection: sqlite3.Connection) -> None:
+    """Snapshots name their data key from here on; those of before are dropped, being only a cache."""
+    connection.execute("DELETE FROM snapshot")
+
+
+def m003_log(connection: sqlite3.Connection) -> None:
     """The public log: its entries, the tiles of its tree, and one head.
 
     ``log_head`` has at most one row. It is compared and swapped by every append, and holds the checkpoint that was
@@ -103,7 +108,7 @@ def m002_log(connection: sqlite3.Connection) -> None:
         connection.execute(statement)
 
 
-MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (m001_initial, m002_log)
+MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (m001_initial, m002_data_keys, m003_log)
 
 VERSION = len(MIGRATIONS)
 

@@ -2,10 +2,12 @@
 """Keys: one random root on the owner's side, and everything else derived from it.
 
     root key            32 random bytes in one file, never sent anywhere
-    └── fork key        HKDF(root, "fork", fork id): opens one fork and nothing else
-        ├── record key      one for each record (ledger/record.py)
-        ├── record MAC key  one for each fork (ledger/record.py)
-        └── snapshot key    one for each snapshot (seal.py)
+    ├── identity        Ed25519, ML-DSA-65, X-Wing: signs, and opens data keys (identity.py)
+    └── check value     of each fork: tells a wrong root from a damaged record
+    data key            32 random bytes a day and fork, wrapped to the identity (datakeys.py)
+    ├── record keys     one for each record, and one for their MACs (ledger/record.py)
+    ├── snapshot keys   one for each snapshot (seal.py)
+    └── blinding key    from a fork's first data key: hides its heads in the public log (ledger/forkhead.py)
 
 The proposal derives the key from the user id (R40). An id is not a secret, so we do not.
 
@@ -62,13 +64,18 @@ class RootKey:
 
 @dataclass(frozen=True, slots=True)
 class ForkKey:
-    """The key of one fork; it knows which. Its text form shows only that."""
+    """A data key of one fork; it knows which. Its text form shows only that.
+
+    Attributes:
+        number: of the record that brought it; 0 follows from the root, as all did before data keys.
+    """
 
     fork_id: ForkId
     secret: bytes
+    number: int = 0
 
     def __repr__(self) -> str:
-        return f"ForkKey({self.fork_id}, hidden)"
+        return f"ForkKey({self.fork_id}, {self.number}, hidden)"
 
 
 def hkdf_sha256(secret: bytes, *, salt: bytes, info: bytes, length: int) -> bytes:
@@ -92,7 +99,7 @@ def derive(key: RootKey | ForkKey | bytes, label: str, context: bytes = b"", len
 
 
 def fork_key(root: RootKey, fork_id: ForkId) -> ForkKey:
-    """The key of this root's fork."""
+    """Data key 0 of this root's fork: what its check value is made of."""
     return ForkKey(fork_id, derive(root, "fork", fork_id.encode()))
 
 

@@ -24,25 +24,31 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16ipse/wire/record.proto\x12\x07ipse.v1\"\xfd\x03\n\x12UserTrainingRecord\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x0f\n\x07\x66ork_id\x18\x02 \x01(\t\x12\x1a\n\x12interaction_number\x18\x03 \x01(\x04\x12\x17\n\x0f\x65ncrypted_input\x18\x04 \x01(\x0c\x12\x18\n\x10\x65ncrypted_output\x18\x05 \x01(\x0c\x12\x1a\n\x12\x65ncrypted_gradient\x18\x06 \x01(\x0c\x12\x15\n\rlearning_rate\x18\x07 \x01(\x02\x12\'\n\x08\x66\x65\x65\x64\x62\x61\x63k\x18\x08 \x01(\x0b\x32\x15.ipse.v1.UserFeedback\x12,\n\x07metrics\x18\t \x01(\x0b\x32\x1b.ipse.v1.PerformanceMetrics\x12)\n\x0cprior_update\x18\n \x01(\x0b\x32\x13.ipse.v1.PriorDelta\x12\x11\n\tzkp_proof\x18\x0b \x01(\x0c\x12\x11\n\tsignature\x18\x0c \x01(\x0c\x12\r\n\x05op_id\x18\x64 \x01(\x0c\x12\x17\n\x0fprevious_digest\x18\x65 \x01(\x0c\x12!\n\x04kind\x18\x66 \x01(\x0e\x32\x13.ipse.v1.RecordKind\x12\x14\n\x0ctimestamp_ms\x18g \x01(\x04\x12\x14\n\x0ctarget_op_id\x18h \x01(\x0c\x12\x10\n\x08key_salt\x18i \x01(\x0c\x12\x12\n\nrecord_mac\x18j \x01(\x0c\"\x1e\n\x0cUserFeedback\x12\x0e\n\x06sealed\x18\x01 \x01(\x0c\"$\n\x12PerformanceMetrics\x12\x0e\n\x06sealed\x18\x01 \x01(\x0c\"\x1c\n\nPriorDelta\x12\x0e\n\x06sealed\x18\x01 \x01(\x0c\"8\n\x0f\x46\x65\x65\x64\x62\x61\x63kContent\x12\x0e\n\x06rating\x18\x01 \x01(\x11\x12\x15\n\redited_output\x18\x02 \x01(\t\"\x90\x01\n\x0eMetricsContent\x12\x13\n\x0bloss_before\x18\x01 \x01(\x02\x12\x12\n\nloss_after\x18\x02 \x01(\x02\x12\x16\n\x0eupdate_l2_norm\x18\x03 \x01(\x02\x12\x16\n\x0etrained_tokens\x18\x04 \x01(\r\x12\x13\n\x0bgenerate_ms\x18\x05 \x01(\r\x12\x10\n\x08learn_ms\x18\x06 \x01(\r*\xa8\x01\n\nRecordKind\x12\x1b\n\x17RECORD_KIND_UNSPECIFIED\x10\x00\x12\x1b\n\x17RECORD_KIND_INTERACTION\x10\x01\x12\x18\n\x14RECORD_KIND_FEEDBACK\x10\x02\x12\x14\n\x10RECORD_KIND_UNDO\x10\x03\x12\x18\n\x14RECORD_KIND_ROLLBACK\x10\x04\x12\x16\n\x12RECORD_KIND_IMPORT\x10\x05\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16ipse/wire/record.proto\x12\x07ipse.v1\"\x94\x05\n\x12UserTrainingRecord\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x0f\n\x07\x66ork_id\x18\x02 \x01(\t\x12\x1a\n\x12interaction_number\x18\x03 \x01(\x04\x12\x17\n\x0f\x65ncrypted_input\x18\x04 \x01(\x0c\x12\x18\n\x10\x65ncrypted_output\x18\x05 \x01(\x0c\x12\x1a\n\x12\x65ncrypted_gradient\x18\x06 \x01(\x0c\x12\x15\n\rlearning_rate\x18\x07 \x01(\x02\x12\'\n\x08\x66\x65\x65\x64\x62\x61\x63k\x18\x08 \x01(\x0b\x32\x15.ipse.v1.UserFeedback\x12,\n\x07metrics\x18\t \x01(\x0b\x32\x1b.ipse.v1.PerformanceMetrics\x12)\n\x0cprior_update\x18\n \x01(\x0b\x32\x13.ipse.v1.PriorDelta\x12\x11\n\tzkp_proof\x18\x0b \x01(\x0c\x12\x11\n\tsignature\x18\x0c \x01(\x0c\x12\r\n\x05op_id\x18\x64 \x01(\x0c\x12\x17\n\x0fprevious_digest\x18\x65 \x01(\x0c\x12!\n\x04kind\x18\x66 \x01(\x0e\x32\x13.ipse.v1.RecordKind\x12\x14\n\x0ctimestamp_ms\x18g \x01(\x04\x12\x14\n\x0ctarget_op_id\x18h \x01(\x0c\x12\x10\n\x08key_salt\x18i \x01(\x0c\x12\x12\n\nrecord_mac\x18j \x01(\x0c\x12\x17\n\x0f\x64\x61ta_key_record\x18k \x01(\x04\x12\"\n\x08\x64\x61ta_key\x18l \x01(\x0b\x32\x10.ipse.v1.DataKey\x12\x0e\n\x06signer\x18m \x01(\x0c\x12#\n\x08identity\x18n \x01(\x0b\x32\x11.ipse.v1.Identity\x12\x13\n\x0b\x63\x65rtificate\x18o \x01(\x0c\x12\x0e\n\x06member\x18p \x01(\x0c\">\n\x08Identity\x12\x0f\n\x07\x65\x64\x32\x35\x35\x31\x39\x18\x01 \x01(\x0c\x12\x11\n\tml_dsa_65\x18\x02 \x01(\x0c\x12\x0e\n\x06x_wing\x18\x03 \x01(\x0c\"Z\n\x07\x44\x61taKey\x12$\n\x07wrapped\x18\x01 \x03(\x0b\x32\x13.ipse.v1.WrappedKey\x12\x17\n\x0fprevious_record\x18\x02 \x01(\x04\x12\x10\n\x08previous\x18\x03 \x01(\x0c\"/\n\nWrappedKey\x12\x11\n\trecipient\x18\x01 \x01(\x0c\x12\x0e\n\x06sealed\x18\x02 \x01(\x0c\"\x1e\n\x0cUserFeedback\x12\x0e\n\x06sealed\x18\x01 \x01(\x0c\"$\n\x12PerformanceMetrics\x12\x0e\n\x06sealed\x18\x01 \x01(\x0c\"\x1c\n\nPriorDelta\x12\x0e\n\x06sealed\x18\x01 \x01(\x0c\"8\n\x0f\x46\x65\x65\x64\x62\x61\x63kContent\x12\x0e\n\x06rating\x18\x01 \x01(\x11\x12\x15\n\redited_output\x18\x02 \x01(\t\"\x90\x01\n\x0eMetricsContent\x12\x13\n\x0bloss_before\x18\x01 \x01(\x02\x12\x12\n\nloss_after\x18\x02 \x01(\x02\x12\x16\n\x0eupdate_l2_norm\x18\x03 \x01(\x02\x12\x16\n\x0etrained_tokens\x18\x04 \x01(\r\x12\x13\n\x0bgenerate_ms\x18\x05 \x01(\r\x12\x10\n\x08learn_ms\x18\x06 \x01(\r*\xf0\x01\n\nRecordKind\x12\x1b\n\x17RECORD_KIND_UNSPECIFIED\x10\x00\x12\x1b\n\x17RECORD_KIND_INTERACTION\x10\x01\x12\x18\n\x14RECORD_KIND_FEEDBACK\x10\x02\x12\x14\n\x10RECORD_KIND_UNDO\x10\x03\x12\x18\n\x14RECORD_KIND_ROLLBACK\x10\x04\x12\x16\n\x12RECORD_KIND_IMPORT\x10\x05\x12\x16\n\x12RECORD_KIND_DEVICE\x10\x06\x12\x16\n\x12RECORD_KIND_REVOKE\x10\x07\x12\x16\n\x12RECORD_KIND_ROTATE\x10\x08\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'ipse.wire.record_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_RECORDKIND']._serialized_start=853
-  _globals['_RECORDKIND']._serialized_end=1021
+  _globals['_RECORDKIND']._serialized_start=1209
+  _globals['_RECORDKIND']._serialized_end=1449
   _globals['_USERTRAININGRECORD']._serialized_start=36
-  _globals['_USERTRAININGRECORD']._serialized_end=545
-  _globals['_USERFEEDBACK']._serialized_start=547
-  _globals['_USERFEEDBACK']._serialized_end=577
-  _globals['_PERFORMANCEMETRICS']._serialized_start=579
-  _globals['_PERFORMANCEMETRICS']._serialized_end=615
-  _globals['_PRIORDELTA']._serialized_start=617
-  _globals['_PRIORDELTA']._serialized_end=645
-  _globals['_FEEDBACKCONTENT']._serialized_start=647
-  _globals['_FEEDBACKCONTENT']._serialized_end=703
-  _globals['_METRICSCONTENT']._serialized_start=706
-  _globals['_METRICSCONTENT']._serialized_end=850
+  _globals['_USERTRAININGRECORD']._serialized_end=696
+  _globals['_IDENTITY']._serialized_start=698
+  _globals['_IDENTITY']._serialized_end=760
+  _globals['_DATAKEY']._serialized_start=762
+  _globals['_DATAKEY']._serialized_end=852
+  _globals['_WRAPPEDKEY']._serialized_start=854
+  _globals['_WRAPPEDKEY']._serialized_end=901
+  _globals['_USERFEEDBACK']._serialized_start=903
+  _globals['_USERFEEDBACK']._serialized_end=933
+  _globals['_PERFORMANCEMETRICS']._serialized_start=935
+  _globals['_PERFORMANCEMETRICS']._serialized_end=971
+  _globals['_PRIORDELTA']._serialized_start=973
+  _globals['_PRIORDELTA']._serialized_end=1001
+  _globals['_FEEDBACKCONTENT']._serialized_start=1003
+  _globals['_FEEDBACKCONTENT']._serialized_end=1059
+  _globals['_METRICSCONTENT']._serialized_start=1062
+  _globals['_METRICSCONTENT']._serialized_end=1206
 # @@protoc_insertion_point(module_scope)

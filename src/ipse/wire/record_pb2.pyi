@@ -9,15 +9,19 @@ Fields 1 to 12 are the proposal's, by name and number. Ours start at 100.
 The bytes of a record are kept, hashed and passed on as they were received. Nobody encodes a record a
 second time: protobuf does not promise the same bytes twice.
 
-The bytes of a record are: every other field, then record_mac as the very last field. record_mac covers
-exactly the bytes before it. The record's digest is the SHA-256 over all of its bytes.
+The bytes of a record are: every other field, then record_mac, then signature as the very last field. record_mac
+covers exactly the bytes before it, and so does signature. The record's digest is the SHA-256 over all of its bytes.
+(A record without signature was made before forks had signers; none follows one that is signed.)
 
 "sealed" below: zstd where it helps, then AES-256-GCM under a key of this record alone, with the field
-number as nonce and (fork id, number, operation id, field number) as associated data.
+number as nonce and (fork id, number, operation id, field number) as associated data. The key is derived from the
+data key that is named in data_key_record.
 """
 
+from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
@@ -50,6 +54,12 @@ class _RecordKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RecordKind
     """what it was when that record was its newest.
     A state from elsewhere was added.
     """
+    RECORD_KIND_DEVICE: _RecordKind.ValueType  # 6
+    """The owner let identity, a device, read and write."""
+    RECORD_KIND_REVOKE: _RecordKind.ValueType  # 7
+    """The owner put the device named in member out: it reads nothing that comes later."""
+    RECORD_KIND_ROTATE: _RecordKind.ValueType  # 8
+    """The owner goes on as identity: a new root, the same fork."""
 
 class RecordKind(_RecordKind, metaclass=_RecordKindEnumTypeWrapper): ...
 
@@ -67,6 +77,12 @@ RECORD_KIND_IMPORT: RecordKind.ValueType  # 5
 """what it was when that record was its newest.
 A state from elsewhere was added.
 """
+RECORD_KIND_DEVICE: RecordKind.ValueType  # 6
+"""The owner let identity, a device, read and write."""
+RECORD_KIND_REVOKE: RecordKind.ValueType  # 7
+"""The owner put the device named in member out: it reads nothing that comes later."""
+RECORD_KIND_ROTATE: RecordKind.ValueType  # 8
+"""The owner goes on as identity: a new root, the same fork."""
 Global___RecordKind: _TypeAlias = RecordKind  # noqa: Y015
 
 @_typing.final
@@ -92,6 +108,12 @@ class UserTrainingRecord(_message.Message):
     TARGET_OP_ID_FIELD_NUMBER: _builtins.int
     KEY_SALT_FIELD_NUMBER: _builtins.int
     RECORD_MAC_FIELD_NUMBER: _builtins.int
+    DATA_KEY_RECORD_FIELD_NUMBER: _builtins.int
+    DATA_KEY_FIELD_NUMBER: _builtins.int
+    SIGNER_FIELD_NUMBER: _builtins.int
+    IDENTITY_FIELD_NUMBER: _builtins.int
+    CERTIFICATE_FIELD_NUMBER: _builtins.int
+    MEMBER_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
     """The owner, as the application names them. In the clear; no key comes from it."""
     fork_id: _builtins.str
@@ -107,7 +129,7 @@ class UserTrainingRecord(_message.Message):
     zkp_proof: _builtins.bytes
     """Always empty in this version: no proof of training is made yet."""
     signature: _builtins.bytes
-    """Always empty in this version: records are authenticated to their owner only, by record_mac."""
+    """Ed25519 (64 bytes) of the signer, over "ipse/v1/record", a zero byte, and all bytes before this field."""
     op_id: _builtins.bytes
     """16 random bytes, chosen before the operation starts: a retry is recognised by them."""
     previous_digest: _builtins.bytes
@@ -121,12 +143,34 @@ class UserTrainingRecord(_message.Message):
     """8 fresh random bytes: part of what this record's key is derived from."""
     record_mac: _builtins.bytes
     """HMAC-SHA-256 over all bytes before this field, under a key of the fork. Not a"""
+    data_key_record: _builtins.int
+    """signature: only who can read the fork can check it. It fixes the key.
+    Number of the record that brought the data key of this one: itself, or one before.
+    """
+    signer: _builtins.bytes
+    """First 8 bytes of the signer's identity id. Absent where there is no signature."""
+    certificate: _builtins.bytes
+    """DEVICE, REVOKE, ROTATE: the owner's Ed25519 and ML-DSA-65 signatures (64 + 3309 bytes)"""
+    member: _builtins.bytes
+    """over fork, number, kind, the digest before and whom it names (ledger/access.py).
+    REVOKE: first 8 bytes of the identity id of the device that is put out.
+    """
     @_builtins.property
     def feedback(self) -> Global___UserFeedback: ...
     @_builtins.property
     def metrics(self) -> Global___PerformanceMetrics: ...
     @_builtins.property
     def prior_update(self) -> Global___PriorDelta: ...
+    @_builtins.property
+    def data_key(self) -> Global___DataKey:
+        """Absent: the key derived from the root, as before data keys.
+        A new data key; in the record that data_key_record names, and in no other.
+        """
+
+    @_builtins.property
+    def identity(self) -> Global___Identity:
+        """Of the owner in the first signed record of a fork; else of whom DEVICE or ROTATE names."""
+
     def __init__(
         self,
         *,
@@ -149,14 +193,106 @@ class UserTrainingRecord(_message.Message):
         target_op_id: _builtins.bytes = ...,
         key_salt: _builtins.bytes = ...,
         record_mac: _builtins.bytes = ...,
+        data_key_record: _builtins.int = ...,
+        data_key: Global___DataKey | None = ...,
+        signer: _builtins.bytes = ...,
+        identity: Global___Identity | None = ...,
+        certificate: _builtins.bytes = ...,
+        member: _builtins.bytes = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["feedback", b"feedback", "metrics", b"metrics", "prior_update", b"prior_update"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["data_key", b"data_key", "feedback", b"feedback", "identity", b"identity", "metrics", b"metrics", "prior_update", b"prior_update"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["encrypted_gradient", b"encrypted_gradient", "encrypted_input", b"encrypted_input", "encrypted_output", b"encrypted_output", "feedback", b"feedback", "fork_id", b"fork_id", "interaction_number", b"interaction_number", "key_salt", b"key_salt", "kind", b"kind", "learning_rate", b"learning_rate", "metrics", b"metrics", "op_id", b"op_id", "previous_digest", b"previous_digest", "prior_update", b"prior_update", "record_mac", b"record_mac", "signature", b"signature", "target_op_id", b"target_op_id", "timestamp_ms", b"timestamp_ms", "user_id", b"user_id", "zkp_proof", b"zkp_proof"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["certificate", b"certificate", "data_key", b"data_key", "data_key_record", b"data_key_record", "encrypted_gradient", b"encrypted_gradient", "encrypted_input", b"encrypted_input", "encrypted_output", b"encrypted_output", "feedback", b"feedback", "fork_id", b"fork_id", "identity", b"identity", "interaction_number", b"interaction_number", "key_salt", b"key_salt", "kind", b"kind", "learning_rate", b"learning_rate", "member", b"member", "metrics", b"metrics", "op_id", b"op_id", "previous_digest", b"previous_digest", "prior_update", b"prior_update", "record_mac", b"record_mac", "signature", b"signature", "signer", b"signer", "target_op_id", b"target_op_id", "timestamp_ms", b"timestamp_ms", "user_id", b"user_id", "zkp_proof", b"zkp_proof"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___UserTrainingRecord: _TypeAlias = UserTrainingRecord  # noqa: Y015
+
+@_typing.final
+class Identity(_message.Message):
+    """Three public keys of one owner or device."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ED25519_FIELD_NUMBER: _builtins.int
+    ML_DSA_65_FIELD_NUMBER: _builtins.int
+    X_WING_FIELD_NUMBER: _builtins.int
+    ed25519: _builtins.bytes
+    """32 bytes"""
+    ml_dsa_65: _builtins.bytes
+    """1952 bytes"""
+    x_wing: _builtins.bytes
+    """1216 bytes: ML-KEM-768, then X25519"""
+    def __init__(
+        self,
+        *,
+        ed25519: _builtins.bytes = ...,
+        ml_dsa_65: _builtins.bytes = ...,
+        x_wing: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ed25519", b"ed25519", "ml_dsa_65", b"ml_dsa_65", "x_wing", b"x_wing"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Identity: _TypeAlias = Identity  # noqa: Y015
+
+@_typing.final
+class DataKey(_message.Message):
+    """32 random bytes, for everybody who may read from here on. Whoever has it has all that came before it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WRAPPED_FIELD_NUMBER: _builtins.int
+    PREVIOUS_RECORD_FIELD_NUMBER: _builtins.int
+    PREVIOUS_FIELD_NUMBER: _builtins.int
+    previous_record: _builtins.int
+    """Number of the record that brought the key before it; absent: the one derived from the root."""
+    previous: _builtins.bytes
+    """That key, sealed under this one. Absent in the first."""
+    @_builtins.property
+    def wrapped(self) -> _containers.RepeatedCompositeFieldContainer[Global___WrappedKey]:
+        """For each member of the fork, the owner first."""
+
+    def __init__(
+        self,
+        *,
+        wrapped: _abc.Iterable[Global___WrappedKey] | None = ...,
+        previous_record: _builtins.int = ...,
+        previous: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["previous", b"previous", "previous_record", b"previous_record", "wrapped", b"wrapped"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DataKey: _TypeAlias = DataKey  # noqa: Y015
+
+@_typing.final
+class WrappedKey(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RECIPIENT_FIELD_NUMBER: _builtins.int
+    SEALED_FIELD_NUMBER: _builtins.int
+    recipient: _builtins.bytes
+    """First 8 bytes of the identity id."""
+    sealed: _builtins.bytes
+    """HPKE: X-Wing, HKDF-SHA256, AES-256-GCM; the encapsulation, then the ciphertext."""
+    def __init__(
+        self,
+        *,
+        recipient: _builtins.bytes = ...,
+        sealed: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["recipient", b"recipient", "sealed", b"sealed"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WrappedKey: _TypeAlias = WrappedKey  # noqa: Y015
 
 @_typing.final
 class UserFeedback(_message.Message):
