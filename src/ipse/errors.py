@@ -23,6 +23,7 @@
         ├── StoreFull                 no space left: nothing half-written, try again when there is room
         ├── StoreBusy                 another process holds the store: try again
         ├── StorePoisoned             a write failed to reach the disk; this process writes no more, reopen
+        ├── StoreRolledBack           an older copy was put back: nothing is signed on top of it
         ├── HeightConflict            somebody else appended first: reload and try again
         └── DuplicateOperation        this operation is already recorded: treat as done
 
@@ -131,8 +132,12 @@ class StorePoisoned(StoreError):
     """A write did not reach the disk; this handle refuses to write again."""
 
 
+class StoreRolledBack(StoreError):
+    """The store is older than what was seen of it, or another one: to go on from there would tell two histories."""
+
+
 class HeightConflict(StoreError):
-    """The fork's head moved since it was read."""
+    """The head of a fork or of the log moved since it was read."""
 
 
 class DuplicateOperation(StoreError):

@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -56,6 +58,15 @@ def check_history(root: Path, fork: ForkId) -> int:
             previous = record.digest
         store.check_file()
         return head.seq
+
+
+@cache
+def why_not() -> str:
+    """Why strace cannot be used here; empty if it can."""
+    if not shutil.which("strace"):
+        return "strace is not installed"
+    done = subprocess.run(["strace", "-f", "-o", "/dev/null", "true"], capture_output=True, text=True, check=False)
+    return f"tracing is not permitted here: {done.stderr.strip()[:80]}" if done.returncode else ""
 
 
 @contextmanager

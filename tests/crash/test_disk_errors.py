@@ -6,26 +6,14 @@ strace answers the n-th call of one kind with an error, or kills the process the
 
 from __future__ import annotations
 
-import shutil
-import subprocess
-from functools import cache
 from pathlib import Path
 
 import pytest
 
-from tests.crash.harness import acknowledged, check_history, new_store, start
+from tests.crash.harness import acknowledged, check_history, new_store, start, why_not
 
 LAST = 25
 """Appends of a run: with a log folded every ten, so that faults hit appends, folding and opening."""
-
-
-@cache
-def why_not() -> str:
-    """Why strace cannot be used here; empty if it can."""
-    if not shutil.which("strace"):
-        return "strace is not installed"
-    done = subprocess.run(["strace", "-f", "-o", "/dev/null", "true"], capture_output=True, text=True, check=False)
-    return f"tracing is not permitted here: {done.stderr.strip()[:80]}" if done.returncode else ""
 
 
 def run(root: Path, call: str, fault: str, when: int) -> tuple[list[str], bool]:

@@ -18,8 +18,7 @@ from ipse.errors import WrongKey
 from ipse.vault.keyring import KeyRing, nobody_to_ask
 from ipse.vault.keys import RootKey, load_root_key
 from ipse.vault.wraps import Cost, load_wrap
-from tests.crash.harness import REPOSITORY
-from tests.crash.test_disk_errors import why_not
+from tests.crash.harness import REPOSITORY, why_not
 
 CALLS = ("fsync", "rename", "linkat,link", "unlink")
 ROOT = RootKey(bytes(range(32)))

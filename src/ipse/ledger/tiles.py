@@ -149,6 +149,30 @@ def decode_tile(data: bytes, width: int) -> tuple[bytes, ...]:
     return tuple(data[at : at + DIGEST_BYTES] for at in range(0, len(data), DIGEST_BYTES))
 
 
+def grown_tiles(size: int, leaves: Sequence[bytes], read_tile: Callable[[Tile], bytes]) -> Iterator[tuple[Tile, bytes]]:
+    """What appending writes: the tiles that these leaf hashes add to a tree of ``size`` leaves, with their bytes.
+
+    They are those of ``tiles_of``, in its order. Of the old tree only the last tile of each level is read, and that
+    only where it is partial and grows.
+
+    Args:
+        read_tile: the bytes of a tile of the old tree.
+
+    Raises:
+        VerificationError: a tile that was read has another length.
+    """
+    _check_sizes(size, size + len(leaves))
+    hashes, level = list(leaves), 0
+    while hashes:
+        index, width = divmod(size, TILE_WIDTH)
+        if width:
+            hashes[:0] = decode_tile(read_tile(Tile(level, index, width)), width)
+        pieces = [hashes[at : at + TILE_WIDTH] for at in range(0, len(hashes), TILE_WIDTH)]
+        yield from ((Tile(level, index + n, len(piece)), encode_tile(piece)) for n, piece in enumerate(pieces))
+        hashes = [root_hash(piece) for piece in pieces if len(piece) == TILE_WIDTH]
+        level, size = level + 1, index
+
+
 def tile_reader(size: int, read_tile: Callable[[Tile], bytes]) -> HashReader:
     """Reads hashes of the tree with ``size`` leaves from its tiles, each of which is fetched once.
 

@@ -31,6 +31,11 @@ RAISED = (sqlite3.Error, UnicodeDecodeError)
 HARMLESS = (StoreBusy, StoreFull, StoreReadOnly, InputError)
 """After these nothing was written that counts, provided that the transaction could be rolled back."""
 
+_CONTRADICTIONS = (
+    sqlite3.SQLITE_CONSTRAINT_UNIQUE,
+    sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY,
+    sqlite3.SQLITE_CONSTRAINT_FOREIGNKEY,
+)
 _FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT)
 _READ_ONLY_ERRNOS = (errno.EROFS, errno.EACCES, errno.EPERM)
 
@@ -39,7 +44,7 @@ def explain(error: Exception, path: Path) -> IpseError:
     """The error of the tree that says what to do about one of ``RAISED``."""
     extended = getattr(error, "sqlite_errorcode", None)
     if isinstance(error, sqlite3.IntegrityError):
-        if extended in (sqlite3.SQLITE_CONSTRAINT_UNIQUE, sqlite3.SQLITE_CONSTRAINT_FOREIGNKEY):
+        if extended in _CONTRADICTIONS:
             return damaged(path, f"its tables contradict each other ({error})")
         return InputError(f"A row does not have the form that the store keeps: {error}.")
     code = None if extended is None else extended & 0xFF

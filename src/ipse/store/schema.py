@@ -2,7 +2,7 @@
 """Tables of a store, as numbered migrations.
 
 ``PRAGMA user_version`` counts the migrations that a file has seen; ``application_id`` says that it is ours. To change
-the tables, append a function ``m002_...``: never edit one that was released, since files exist that ran it.
+the tables, append a function ``m004_...``: never edit one that was released, since files exist that ran it.
 """
 
 from __future__ import annotations
@@ -74,7 +74,41 @@ def m002_data_keys(connection: sqlite3.Connection) -> None:
     connection.execute("DELETE FROM snapshot")
 
 
-MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (m001_initial, m002_data_keys)
+def m003_log(connection: sqlite3.Connection) -> None:
+    """The public log: its entries, the tiles of its tree, and one head.
+
+    ``log_head`` has at most one row. It is compared and swapped by every append, and holds the checkpoint that was
+    signed for it, so that no second one is signed for the same size. A tile grows at its end until it is full.
+    """
+    for statement in (
+        """
+        CREATE TABLE log_entry (
+            number INTEGER PRIMARY KEY CHECK (number >= 0),
+            entry  BLOB NOT NULL CHECK (length(entry) = 32)
+        ) STRICT
+        """,
+        """
+        CREATE TABLE log_tile (
+            level  INTEGER NOT NULL CHECK (level BETWEEN 0 AND 63),
+            number INTEGER NOT NULL CHECK (number >= 0),
+            hashes BLOB NOT NULL CHECK (length(hashes) BETWEEN 32 AND 8192 AND length(hashes) % 32 = 0),
+            UNIQUE (level, number)
+        ) STRICT
+        """,
+        """
+        CREATE TABLE log_head (
+            one        INTEGER PRIMARY KEY CHECK (one = 1),
+            origin     TEXT NOT NULL,
+            size       INTEGER NOT NULL CHECK (size >= 0),
+            root       BLOB NOT NULL CHECK (length(root) = 32),
+            checkpoint BLOB NOT NULL
+        ) STRICT
+        """,
+    ):
+        connection.execute(statement)
+
+
+MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (m001_initial, m002_data_keys, m003_log)
 
 VERSION = len(MIGRATIONS)
 
