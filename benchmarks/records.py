@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import zstandard
 from _report import machine, parser, report, tell
 
 from ipse.cli.heldout import SHIPPED_USERS, shipped_conversations
@@ -96,6 +97,14 @@ def live(life: UserModelLifecycle, interactions: Sequence[Interaction]) -> None:
             tell(f"{count} interactions")
 
 
+def without_dictionary(data: bytes) -> int:
+    """Bytes that the shorter of the data and its own zstd frame take, with the mark."""
+    parameters = zstandard.ZstdCompressionParameters.from_level(
+        19, source_size=len(data), format=zstandard.FORMAT_ZSTD1_MAGICLESS, write_checksum=False
+    )
+    return 1 + min(len(data), len(zstandard.ZstdCompressor(compression_params=parameters).compress(data)))
+
+
 def measure(base: Base, interactions: Sequence[Interaction]) -> tuple[list[dict[str, Any]], dict[str, float]]:
     """Rows and figures."""
     with tempfile.TemporaryDirectory(prefix="ipse-bench-") as folder:
@@ -128,6 +137,7 @@ def measure(base: Base, interactions: Sequence[Interaction]) -> tuple[list[dict[
         "record_mb_a_month": total / count * MONTH / 1e6,
         "file_mb_a_month": file_bytes / count * MONTH / 1e6,
         "text_bytes": sum(map(len, texts)) / len(texts),
+        "text_bytes_without_dictionary": sum(map(without_dictionary, texts)) / len(texts),
         "text_bytes_packed": sum(len(compress(text)) for text in texts) / len(texts),
     }
     return rows, figures
