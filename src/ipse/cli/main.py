@@ -30,6 +30,7 @@ from ipse.cli.doctor import doctor
 from ipse.cli.fork import fork_group
 from ipse.cli.generate import generate
 from ipse.cli.key import key_group
+from ipse.cli.portability import export, import_command
 from ipse.cli.replay import replay
 from ipse.cli.screen import Screen
 from ipse.errors import InputError, IpseError, MissingExtra
@@ -71,7 +72,19 @@ def cli() -> None:
     """
 
 
-for _command in (chat, replay, generate, fork_group, key_group, base_group, bench, doctor, demo):
+for _command in (
+    chat,
+    replay,
+    generate,
+    fork_group,
+    export,
+    import_command,
+    key_group,
+    base_group,
+    bench,
+    doctor,
+    demo,
+):
     cli.add_command(_command)
 
 

@@ -27,6 +27,7 @@ from typing import TypeVar
 import numpy as np
 
 from ipse.errors import DuplicateOperation, HeightConflict, InputError, StoreBusy
+from ipse.forks.adopt import Adopted, adopt
 from ipse.forks.fork import ModelFork
 from ipse.forks.home import Home, OpenFork, now_ms
 from ipse.forks.message import clean_message
@@ -43,7 +44,7 @@ from ipse.model.base import Base
 from ipse.model.chat import Turn
 from ipse.model.generate import Reply, Sampling, generate, usual_sampling
 from ipse.model.gradient import Example, gradients, losses
-from ipse.model.state import PersonalState, apply
+from ipse.model.state import Int32Vector, PersonalState, apply
 from ipse.wire.digest import NO_DIGEST
 from ipse.wire.ids import ForkId, OwnerId, new_op_id
 
@@ -304,6 +305,12 @@ class UserModelLifecycle:
         self.learn_pending()
         blank = self._blank(RecordKind.ROLLBACK, new_op_id())
         return self._first_or_anew(lambda: rollback(self._open, self._recall, seq, blank))
+
+    def adopt(self, values: Int32Vector, note: str) -> Adopted:
+        """Add a change that was made elsewhere, by an appended record; see :func:`ipse.forks.adopt.adopt`."""
+        self.learn_pending()
+        blank = self._blank(RecordKind.IMPORT, new_op_id())
+        return self._first_or_anew(lambda: adopt(self._open, self._recall, values, note, blank))
 
     def history(self) -> list[HistoryEntry]:
         """Everything that happened to this fork, oldest first."""
