@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
 
 from tests.cli.inprocess import Ipse
 
@@ -86,12 +86,33 @@ def test_whatever_is_wrong_with_an_adapter_is_one_error_and_no_fork(ipse: Ipse, 
 
 
 def test_what_is_ignored_is_said(ipse: Ipse, tmp_path: Path) -> None:
-    q = "model__layers__0__self_attn__q_proj__lora_"
-    found = adapter(
-        tmp_path / "lora",
-        **{f"{q}A__weight": np.eye(2, 256, dtype=np.float32), f"{q}B__weight": np.ones((256, 2), np.float32)},
-        model__embed_tokens__weight=np.ones((4, 256), np.float32),
-    )
+    found = simple(tmp_path / "lora")
+    file = found / "adapter_model.safetensors"
+    save_file(load_file(file) | {"model.embed_tokens.weight": np.ones((4, 256), np.float32)}, file)
     done = ipse("import", "--peft", found, "--fork", "eve", "--data", tmp_path / "data")
     assert done.code == 0
     assert "Ignored: model.embed_tokens (whole)." in done.out
+
+
+def simple(folder: Path) -> Path:
+    """A LoRA of the first query alone, as PEFT names it."""
+    q = "base_model__model__model__layers__0__self_attn__q_proj__lora_"
+    a, b = np.eye(2, 256, dtype=np.float32), np.ones((256, 2), np.float32)
+    return adapter(folder, **{f"{q}A__weight": a, f"{q}B__weight": b})
+
+
+def test_without_a_name_it_makes_a_first_fork_and_never_hides_one_that_is_there(ipse: Ipse, tmp_path: Path) -> None:
+    command = ("import", "--peft", simple(tmp_path / "lora"), "--data", tmp_path / "data")
+    assert "Imported into a new fork of me as record 1;" in ipse(*command).out
+    again = ipse(*command)
+    assert (again.code, again.errors) == (2, ["error: There is a fork of me already."])
+    assert json.loads(ipse(*command, "--fork", "me", "--json").out)["record"] == 2
+    (fork,) = json.loads(ipse("fork", "list", "--data", tmp_path / "data", "--json").out)["forks"]
+    assert fork["records"] == 2
+
+
+def test_an_export_of_nobody_or_over_something_is_one_error(ipse: Ipse, data: Path, tmp_path: Path) -> None:
+    for owner, target in (("nobody", tmp_path / "new"), ("ada", data)):
+        done = ipse("export", target, "--fork", owner, "--data", data)
+        assert (done.code, len(done.errors), len(done.err)) == (2, 1, 2)
+    assert not (tmp_path / "new").exists()

@@ -34,7 +34,9 @@ def write_base(model: Any, path: Path) -> Path:
         weight: NDArray[np.float32] = tensor.detach().float().numpy()
         if weight.ndim == 2:
             weight = turned(weight, name.removesuffix(".weight"), config)
-        writer.add_tensor(names.get_name(name, try_suffixes=(".weight",)), np.ascontiguousarray(weight))
+        named = names.get_name(name, try_suffixes=(".weight",))
+        assert named is not None
+        writer.add_tensor(named, np.ascontiguousarray(weight))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

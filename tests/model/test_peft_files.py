@@ -89,8 +89,8 @@ def test_an_export_names_no_path(tmp_path: Path) -> None:
 
 def trained(directory: Path, family: str = "llama", seed: int = 0, **how: Any) -> Any:
     """A LoRA that PEFT made, as if trained; the model that wears it."""
-    config = LoraConfig(**({"r": 3, "lora_alpha": 7, "target_modules": ["q_proj", "v_proj", "down_proj"]} | how))
-    model = get_peft_model(random_model(family), config).eval()
+    settings: dict[str, Any] = {"r": 3, "lora_alpha": 7, "target_modules": ["q_proj", "v_proj", "down_proj"]}
+    model = get_peft_model(random_model(family), LoraConfig(**(settings | how))).eval()
     torch.manual_seed(seed)
     for name, parameter in model.named_parameters():
         if "lora_" in name:

@@ -147,7 +147,7 @@ def test_an_adapter_of_another_base_is_refused(tmp_path: Path, monkeypatch: pyte
             project(Adapter({}, {module: {"weight": torch.ones(shape)}}), base), name
     head = LowRank(torch.zeros(1, 32), torch.zeros(5, 1), torch.ones(5))
     with pytest.raises(BaseMismatch):
-        project(Adapter(foreign(base).low_rank | {"lm_head": head}), base)
+        project(Adapter({**foreign(base).low_rank, "lm_head": head}), base)
 
 
 def test_an_adapter_that_changes_nothing_or_too_much_is_refused(
