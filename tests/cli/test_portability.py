@@ -92,6 +92,7 @@ def test_what_is_ignored_is_said(ipse: Ipse, tmp_path: Path) -> None:
     done = ipse("import", "--peft", found, "--fork", "eve", "--data", tmp_path / "data")
     assert done.code == 0
     assert "Ignored: model.embed_tokens (whole)." in done.out
+    assert "Most of it lies outside this base's basis" in done.out
 
 
 def simple(folder: Path) -> Path:

@@ -24,6 +24,8 @@ FORMATS = ("peft", "gguf")
 
 _NAME_WIDTH = 60
 _SHOWN_IGNORED = 3
+_MOST = 0.5
+"""Below this share an import is said to be little of the LoRA."""
 
 
 @click.command(
@@ -139,6 +141,8 @@ def _import_lines(found: Projection, done: Adopted, owner: str, *, new: bool) ->
         f"Imported into {where} as record {done.seq}; change {done.change:.2f}; its height is {done.height}.",
         f"Kept: {found.kept:.1%} of the change of the weights, by squared norm ({kinds}).",
     ]
+    if found.kept < _MOST:
+        lines.append("Most of it lies outside this base's basis: do not expect the fork to answer as that LoRA does.")
     if found.output_kept is not None:
         lines.append(f"Kept: {found.output_kept:.1%} of the head's bias, as output embedding.")
     if found.ignored:

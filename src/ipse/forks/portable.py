@@ -70,11 +70,11 @@ def export_peft(base: Base, at: Folded, fork_id: str, directory: Path) -> Export
         raise InputError(f"{directory} is there and not empty.", "Give a new or an empty folder; none is overwritten.")
     model = base.module()
     adapter = whole_fork(at.state, base.basis, base.anatomy, model)
-    write_atomically(directory / CARD_FILE, _card(base, at, fork_id, adapter).encode())
     write_peft(adapter, directory, base_name=base.reference.name)
-    files = {name: (directory / name).stat().st_size for name in (CONFIG_FILE, WEIGHTS_FILE, CARD_FILE)}
     # What is measured is what is on the disk, read by the reader for foreign adapters.
     difference, bare = largest_differences(base, at.state, model, read_peft(directory))
+    write_atomically(directory / CARD_FILE, _card(base, at, fork_id, adapter, difference).encode())
+    files = {name: (directory / name).stat().st_size for name in (CONFIG_FILE, WEIGHTS_FILE, CARD_FILE)}
     return Exported("peft", files, difference, bare, len(adapter.whole), ())
 
 
@@ -123,7 +123,7 @@ def largest_differences(base: Base, state: PersonalState, model: Any, adapter: A
     return worst, bare
 
 
-def _card(base: Base, at: Folded, fork_id: str, adapter: Adapter) -> str:
+def _card(base: Base, at: Folded, fork_id: str, adapter: Adapter, difference: float) -> str:
     copies = (
         f"\nIt holds {len(adapter.whole)} modules of the base whole (`modules_to_save`), because the fork changes how "
         "loudly their\nblocks speak; these are weights of the base, under the base's licence.\n"
@@ -158,6 +158,7 @@ base = AutoModelForCausalLM.from_pretrained("BASE", dtype="float32")   # a folde
 model = PeftModel.from_pretrained(base, "THIS FOLDER")
 ```
 
-It answers as the fork does, to 1e-4 on the logits in float32. It is worn, not merged: PEFT does not merge a bias into
-a head that has none. Ipse takes it back with `ipse import --peft`.
+Its logits were within {difference:.1e} of the fork's on {MEASURED_ON} conversations, with the base's weights in
+{str(base.dtype).removeprefix("torch.")}. It is worn, not merged: PEFT does not merge a bias into a head that has none.
+Ipse takes it back with `ipse import --peft`.
 """

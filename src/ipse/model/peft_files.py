@@ -150,10 +150,9 @@ def _read_config(directory: Path) -> dict[str, Any]:
             "Give the folder that PEFT's save_pretrained wrote.",
         )
     try:
-        data = file.read_bytes()
-        if len(data) > MAX_CONFIG_BYTES:
-            raise ValueError(f"it has {len(data)} bytes")
-        config = json.loads(data)
+        if file.stat().st_size > MAX_CONFIG_BYTES:
+            raise ValueError(f"it has more than {MAX_CONFIG_BYTES} bytes")
+        config = json.loads(file.read_bytes())
         if not isinstance(config, dict):
             raise ValueError("it is not one JSON object")
         if not isinstance(config.get("peft_type"), str):

@@ -11,8 +11,9 @@ orthonormal. Where a file holds the whole weight ``W'`` of a linear with a gate 
 embedding ``e = argmin |W_head e - t|``. All in float64.
 
 A fork that was exported is thereby found again to the rounding of float32. An adapter that was trained freely
-is not: most of a LoRA lies outside any basis of rank r on each side, and ``kept`` says how much of it was inside. It is
-a share of the squared norm of the change, not of what the adapter is good for.
+is not: nearly all of a LoRA lies outside a basis of rank r on each side that it was not trained in, and ``kept`` says
+how much of it was inside. It is a share of the squared norm of the change, not of what the adapter is good for; where
+it is small, do not expect its answers. To have those, teach a fork what the LoRA was taught.
 """
 
 from __future__ import annotations
