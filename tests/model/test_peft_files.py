@@ -170,7 +170,15 @@ def test_an_empty_folder_is_one_clear_error(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "[]", "{", " " * 5_000_000, '{"peft_type": 3}', "[" * 100_000, '{"peft_type": "LORA", "r": "many"}']
+    [
+        "",
+        "[]",
+        "{",
+        pytest.param(" " * 5_000_000, id="huge"),
+        '{"peft_type": 3}',
+        pytest.param("[" * 100_000, id="deep"),
+        '{"peft_type": "LORA", "r": "many"}',
+    ]
     + [f'{{"peft_type": "LORA", "r": 3, "lora_alpha": {a}}}' for a in ("NaN", "0", "true", "1e99", '"7"', "null")]
     + ['{"peft_type": "LORA", "r": 3, "rank_pattern": [1]}', '{"peft_type": "LORA", "r": 4}'],
 )
