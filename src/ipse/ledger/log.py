@@ -23,7 +23,7 @@ keys. To notice that is what witnesses are for. An entry's meaning is for who ma
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,7 +34,7 @@ from ipse.ledger.publiclog import DAMAGED, ENTRY_BYTES, PublicLog, confirm_seen,
 from ipse.ledger.tiles import Tile, grown_tiles, tile_reader
 from ipse.ledger.tree import EMPTY_ROOT, leaf_hash, read_root
 from ipse.ledger.treehead import TreeHead
-from ipse.store.logrows import LogRow, LogRows, TileRow, moved
+from ipse.store.logrows import LogRow, LogRows, PublicationRow, TileRow, moved
 from ipse.store.store import Store
 from ipse.vault.logkeys import FILE_NAME, LogKey, create_log_key, load_log_key, new_log_key, renew_log_key
 
@@ -105,11 +105,14 @@ class LogWriter:
         self.head = self._signed(self.public.row())
         return self.head
 
-    def append(self, entries: Sequence[bytes]) -> Appended:
+    def append(
+        self, entries: Sequence[bytes], heads: Callable[[int], Iterable[PublicationRow]] | None = None
+    ) -> Appended:
         """Add entries, at least one, and sign the larger log. When this returns, it is on the disk.
 
         Args:
             entries: 32 bytes each.
+            heads: (number of the first entry) -> which heads of forks they are: kept in the same transaction.
 
         Raises:
             HeightConflict: somebody else appended first: ``reload`` and try again.
@@ -131,6 +134,8 @@ class LogWriter:
             signed = sign_checkpoint(new, self._keys, time_s=self._clock())
             rows = (TileRow(tile.level, tile.index, data) for tile, data in tiles.items())
             change.advance(row, LogRow(new.origin, new.size, new.root, signed), entries, rows)
+            if heads is not None:
+                change.publish(heads(old.size))
         self.head = new
         self._note()
         return Appended(old.size, signed)

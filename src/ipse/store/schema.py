@@ -108,7 +108,28 @@ def m003_log(connection: sqlite3.Connection) -> None:
         connection.execute(statement)
 
 
-MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (m001_initial, m002_data_keys, m003_log)
+def m004_publication(connection: sqlite3.Connection) -> None:
+    """Which heads of a fork were put into the public log, blinded, and where. The signed head is kept of the newest."""
+    connection.execute(
+        """
+        CREATE TABLE publication (
+            fork   INTEGER NOT NULL REFERENCES fork (number),
+            size   INTEGER NOT NULL CHECK (size >= 1),
+            origin TEXT NOT NULL,
+            entry  INTEGER NOT NULL CHECK (entry >= 0),
+            note   BLOB NOT NULL,
+            UNIQUE (fork, origin, size)
+        ) STRICT
+        """
+    )
+
+
+MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (
+    m001_initial,
+    m002_data_keys,
+    m003_log,
+    m004_publication,
+)
 
 VERSION = len(MIGRATIONS)
 
