@@ -14,6 +14,8 @@
     ├── VerificationError             any failed check: tag, digest, order, encoding; keeps the evidence
     │   └── WrongKey                  the key or passphrase opens nothing here
     ├── VaultError                    the key file or wrap cannot be made, read or trusted
+    ├── NetworkError                  another machine cannot be reached, is too slow, or does not serve what was asked
+    ├── ClockError                    this machine's clock cannot be right: a witness signs no time that it gives
     └── StoreError
         ├── StoreForeign              the file is not an Ipse store, or of a newer Ipse
         ├── StoreDamaged              the database itself is broken
@@ -92,6 +94,14 @@ class WrongKey(VerificationError):
 
 class VaultError(IpseError):
     """The key file, or the wrap under a passphrase, cannot be made, read or trusted."""
+
+
+class NetworkError(IpseError):
+    """Another machine cannot be reached, takes too long, or does not serve what was asked for."""
+
+
+class ClockError(IpseError):
+    """The clock stands before a time that was signed already, so what it says is not signed."""
 
 
 class StoreError(IpseError):

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import re
@@ -19,7 +20,7 @@ import pytest
 
 from ipse.forks.home import Home
 from tests.cli.running import Running
-from tests.cli.sessions import clean_environment, some_talk
+from tests.cli.sessions import clean_environment, run_ipse, some_talk
 from tests.crash.harness import mounted
 from tests.crash.test_disk_full import fill_disk
 
@@ -100,6 +101,30 @@ def test_ctrl_c_during_a_replay_ends_after_a_turn_and_the_next_run_goes_on(tmp_p
     everything = said(tmp_path / "data")
     assert len(everything) == turns
     assert everything[: len(first)] == first
+
+
+def test_ctrl_c_during_an_undo_with_replay_ends_after_a_step_and_the_next_run_goes_on(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    turns = some_talk(tmp_path / "ada.jsonl", dialogues=16)
+    assert run_ipse("replay", str(tmp_path / "ada.jsonl"), "--fork", "ada", "--data", str(data)).returncode == 0
+    words = ("fork", "undo", "1", "--replay", "--fork", "ada", "--data", str(data))
+    with Running(*words) as relearning:
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline and len(said(data)) < turns + 3:
+            time.sleep(0.01)
+        relearning.process.send_signal(signal.SIGINT)
+        assert relearning.gone() == 130
+        assert f"To go on: ipse fork undo 1 --replay\nTo take all of that back: ipse fork rollback {turns}\n" in (
+            relearning.out
+        )
+        assert relearning.err == ""
+    anew = len(said(data)) - turns - 1
+    assert f"{anew} records made anew, {turns - 1 - anew} to go." in relearning.out
+    done = run_ipse(*words, "--json")
+    assert done.returncode == 0
+    told = json.loads(done.stdout)
+    assert (told["anew"], told["known"], told["left"]) == (turns - 1 - anew, anew, 0)
+    assert said(data)[turns + 1 :] == said(data)[1:turns]
 
 
 def test_a_full_disk_is_told_and_the_turn_is_kept_until_there_is_room(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 from ipse.forks.home import Home
 from ipse.model.layout import build_layout
+from ipse.store.store import FILE_NAME
 from tests.cli.sessions import clean_environment
 
 LOCAL = (
@@ -63,6 +65,14 @@ def test_forks_are_listed_and_examined_without_torch(home: Path) -> None:
     assert "1 with 0 records" in examined.stdout
 
 
+def test_a_log_needs_neither_torch_nor_a_key(home: Path, tmp_path: Path) -> None:
+    bare = tmp_path / "bare"
+    bare.mkdir()
+    shutil.copy(home / FILE_NAME, bare)
+    logged = ipse("fork", "log", "--fork", "ada", "--data", str(bare))
+    assert (logged.returncode, logged.stderr, logged.stdout) == (0, "", "Nothing yet.\n")
+
+
 @pytest.mark.parametrize("words", ["key show", "key words --yes"])
 def test_the_key_is_looked_after_without_torch(words: str, home: Path) -> None:
     done = ipse(*words.split(), "--data", str(home))
@@ -72,6 +82,12 @@ def test_the_key_is_looked_after_without_torch(words: str, home: Path) -> None:
 def test_the_log_is_made_shown_and_exported_without_torch(tmp_path: Path) -> None:
     for words in (("new",), ("show",), ("export", str(tmp_path / "public"))):
         done = ipse("ledger", *words, "--data", str(tmp_path / "home"))
+        assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_witness_needs_no_torch(tmp_path: Path) -> None:
+    for words in ("init --name witness.example", "show"):
+        done = ipse("witness", *words.split(), "--data", str(tmp_path / "witness"))
         assert (done.returncode, done.stderr) == (0, "")
 
 

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""kill -9 at any moment of a chat or a replay: what was shown as learned is there, once, and the fork goes on."""
+"""kill -9 at any moment of a chat or of a replay: what was shown as learned is there, once, and the fork goes on."""
 
 from __future__ import annotations
 
 import random
 import re
+import shutil
 import time
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from ipse.forks.home import Home
 from ipse.ledger.record import Record, RecordKind
 from ipse.model.base import load_base
 from tests.cli.running import Running
-from tests.cli.sessions import some_talk
+from tests.cli.sessions import run_ipse, some_talk
 
 LEARNED = re.compile(r"record (\d+)\n")
 
@@ -78,6 +79,34 @@ def kill_replays(folder: Path, kills: int, seed: int, dialogues: int) -> None:
     assert len({r.op_id for r in records}) == turns
 
 
+def kill_relearning(folder: Path, kills: int, seed: int, dialogues: int) -> None:
+    """Killed again and again, finished at last: the same numbers as in a fork that was never killed."""
+    randomness = random.Random(seed)
+    data, other, talk = folder / "data", folder / "other", folder / "ada.jsonl"
+    turns = some_talk(talk, dialogues)
+    assert run_ipse("replay", str(talk), "--fork", "ada", "--data", str(data)).returncode == 0
+    shutil.copytree(data, other)
+    words = ("fork", "undo", "2", "--replay", "--fork", "ada", "--data")
+    killed = 0
+    for _ in range(kills):
+        kept = len(opened(data))
+        with Running(*words, str(data)) as relearning:
+            deadline = time.monotonic() + 60
+            while time.monotonic() < deadline and _records(data) <= kept and relearning.process.poll() is None:
+                time.sleep(0.01)
+            time.sleep(randomness.uniform(0, 0.1))
+            relearning.process.kill()
+            killed += relearning.gone() != 0
+    assert killed
+    for folder_ in (data, other):
+        assert run_ipse(*words, str(folder_)).returncode == 0
+    records, straight = opened(data), opened(other)
+    assert [r.input_text for r in records] == [r.input_text for r in straight]
+    assert [r.update for r in records] == [r.update for r in straight]
+    assert [r.prior_update for r in records] == [r.prior_update for r in straight]
+    assert len(records) == turns + 1 + turns - 2
+
+
 def _records(data: Path) -> int:
     if not (data / "root.key").exists():  # made last: from here on there is a home
         return 0
@@ -91,6 +120,10 @@ def test_a_chat_killed_in_the_middle_keeps_what_it_showed_as_learned(tmp_path: P
 
 def test_a_replay_killed_in_the_middle_learns_every_turn_once(tmp_path: Path) -> None:
     kill_replays(tmp_path, kills=2, seed=2, dialogues=4)
+
+
+def test_an_undo_with_replay_killed_in_the_middle_is_finished_by_the_same_command(tmp_path: Path) -> None:
+    kill_relearning(tmp_path, kills=2, seed=5, dialogues=8)
 
 
 @pytest.mark.slow

@@ -20,6 +20,8 @@ from ipse.wire.digest import NO_DIGEST
 from ipse.wire.ids import ForkId
 from tests.store.samples import fork_row, row
 
+VALUES = st.binary(max_size=2)
+
 
 class StoreMachine(RuleBasedStateMachine):
     """Two handles on one file, as two processes would have, and what they should hold."""
@@ -83,10 +85,13 @@ class StoreMachine(RuleBasedStateMachine):
         self.handles[which].drop_snapshots(fork)
         self.snapshots[fork].clear()
 
-    @rule(key=st.sampled_from("ab"), which=st.integers(0, 1), value=st.binary(max_size=20))
-    def put_marker(self, key: str, which: int, value: bytes) -> None:
-        self.handles[which].put_marker(key, value)
-        self.markers[key] = value
+    @rule(key=st.sampled_from("ab"), which=st.integers(0, 1), expected=VALUES, value=VALUES, right=st.booleans())
+    def swap_marker(self, key: str, which: int, expected: bytes, value: bytes, right: bool) -> None:
+        before = self.markers.get(key)
+        given = before if right else expected
+        assert self.handles[which].swap_marker(key, given, value) == (given == before)
+        if given == before:
+            self.markers[key] = value
 
     @rule(which=st.integers(0, 1))
     def reopen(self, which: int) -> None:

@@ -171,11 +171,32 @@ def test_dropping_snapshots_of_one_fork_leaves_those_of_others(store: Store) -> 
     assert store.latest_snapshot(two, 1) == StoredSnapshot(1, b"two")
 
 
-def test_a_marker_keeps_the_last_value(store: Store) -> None:
-    assert store.marker("replay") is None
-    store.put_marker("replay", b"1")
-    store.put_marker("replay", b"2")
-    assert store.marker("replay") == b"2"
+def test_a_marker_is_swapped_only_by_who_knows_its_value(store: Store) -> None:
+    assert store.marker("seen") is None
+    assert not store.swap_marker("seen", b"", b"1")
+    assert store.swap_marker("seen", None, b"1")
+    assert not store.swap_marker("seen", None, b"2")
+    assert not store.swap_marker("seen", b"2", b"3")
+    assert store.swap_marker("seen", b"1", b"2")
+    assert store.marker("seen") == b"2"
+
+
+def test_of_threads_that_swap_a_marker_each_change_is_won_once(store: Store) -> None:
+    won: list[bytes] = []
+
+    def work(name: bytes) -> None:
+        for number in range(20):
+            before = store.marker("seen")
+            value = name + b"%d" % number
+            if store.swap_marker("seen", before, value):
+                won.append(before or b"")
+
+    threads = [threading.Thread(target=work, args=(name,)) for name in (b"a", b"b", b"c")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(won) == len(set(won)) > 0  # no value was ever replaced twice
 
 
 def test_threads_share_a_store_and_each_number_is_won_once(store: Store) -> None:

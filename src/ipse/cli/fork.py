@@ -4,15 +4,30 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.table import Table
 
-from ipse.cli.opening import existing_fork, open_base, opened_fork, opened_home
-from ipse.cli.screen import Screen
+from ipse.cli.interrupts import Interruptible
+from ipse.cli.opening import existing_fork, existing_fork_of, open_base, opened_fork, opened_home
+from ipse.cli.screen import Screen, counting_bar
 from ipse.cli.settings import Settings, fork_option, model_options, store_options
-from ipse.cli.told import history_table, readable_bytes, rollback_json, rollback_line, when
+from ipse.cli.told import (
+    history_table,
+    log_json,
+    log_table,
+    readable_bytes,
+    relearned_json,
+    relearned_lines,
+    rollback_json,
+    rollback_line,
+    when,
+)
+from ipse.errors import InputError
+
+if TYPE_CHECKING:
+    from ipse.forks.interact import UserModelLifecycle
 
 
 @click.group(
@@ -22,7 +37,9 @@ Examples:
   ipse fork list
   ipse fork show --fork ada
   ipse fork history --limit 5
+  ipse fork log --limit 5
   ipse fork undo 12
+  ipse fork undo 12 --replay
   ipse fork rollback 8
   ipse fork verify
 """,
@@ -130,25 +147,81 @@ def history(settings: Settings, fork: str, limit: int) -> None:
     screen.result({"fork": info.fork_id, "entries": entries[-limit:]}, shown)
 
 
-@fork_group.command("undo", epilog="\b\nExamples:\n  ipse fork undo\n  ipse fork undo 12 --fork ada\n")
+@fork_group.command("log", epilog="\b\nExamples:\n  ipse fork log --limit 5\n  ipse fork log --fork ada --json\n")
+@fork_option
+@click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="At most so many, the youngest.")
+@store_options
+def log(settings: Settings, fork: str, limit: int) -> None:
+    """The records of a fork as they lie in the store, without opening one. Needs no key, no model and no torch.
+
+    Each with its number, time, kind, size and digest, and whether it counts. The chain is checked from the first
+    record; that takes no key, and so does not show who wrote it: 'ipse fork verify' does.
+    """
+    from ipse.forks.log import read_log
+    from ipse.store.store import FILE_NAME, Store
+
+    screen = Screen(as_json=settings.as_json)
+    if not (settings.data / FILE_NAME).exists():
+        raise InputError(f"There are no forks in {settings.data}.", "Start one with `ipse chat`, or give --data DIR.")
+    with Store.open(settings.data, create=False) as store:
+        info = existing_fork_of(store, fork)
+        entries = read_log(store, info.fork_id)
+    shown = log_table(entries[-limit:]) if entries else "Nothing yet."
+    payload = {"fork": info.fork_id, "records": len(entries), "entries": [log_json(e) for e in entries[-limit:]]}
+    screen.result(payload, shown)
+
+
+@fork_group.command(
+    "undo",
+    epilog="""\b
+Examples:
+  ipse fork undo
+  ipse fork undo 12 --fork ada
+  ipse fork undo 12 --replay
+""",
+)
 @click.argument("record", type=click.IntRange(1), required=False)
+@click.option(
+    "--replay", is_flag=True, help="Learn everything later anew, as if RECORD had never been: exact, and takes a while."
+)
 @fork_option
 @model_options
-def undo(settings: Settings, record: int | None, fork: str) -> None:
+def undo(settings: Settings, record: int | None, replay: bool, fork: str) -> int:
     """Take back what record RECORD taught, exactly, and forget its turn; without RECORD, the last that taught.
 
-    Its update is subtracted and the turn is never put into a context again; what was learned later stays. The sealed
-    record stays in the history, marked as undone, so that the sum of the history is still the fork. RECORD may also
-    be an undo or a rollback: then what it took out counts again.
+    Its update is subtracted and the turn is never put into a context again. The sealed record stays in the history,
+    marked as undone, so that the sum of the history is still the fork. RECORD may also be an undo or a rollback: then
+    what it took out counts again.
+
+    What was learned later stays, though it was computed in the presence of RECORD and so still bears its trace. With
+    --replay that too is computed anew, from where the fork stood before RECORD, and the fork is to the bit what it
+    would be had RECORD never happened; judgements of its reply go with it. Each turn is learned in the context that the
+    fork then remembers, also one that came from a file. Stop it whenever you like: until the same command has finished
+    it, the fork is only rolled back further. This erases nothing: the old records stay in the history, sealed.
     """
     screen = Screen(as_json=settings.as_json)
+    if replay and record is None:
+        raise InputError("--replay needs the number of a record.", "See `ipse fork history` for the numbers.")
     with opened_fork(settings, screen, fork) as (info, life):
+        if replay and record is not None:
+            return _relearn(life, record, info.fork_id, screen)
         undone = life.undo(record)
         height = life.fork.fork_height
     screen.result(
         {"fork": info.fork_id, "undone": undone, "height": height},
         f"Record {undone} is undone and no longer counts; the fork's height is {height}.",
     )
+    return 0
+
+
+def _relearn(life: UserModelLifecycle, record: int, fork_id: str, screen: Screen) -> int:
+    with Interruptible() as stop, counting_bar(screen) as bar:
+        task = bar.add_task("learning anew", total=None)
+        done = life.relearn(
+            record, on_step=lambda done, whole: bar.update(task, completed=done, total=whole), cancelled=stop
+        )
+    screen.result({"fork": fork_id, **relearned_json(done)}, relearned_lines(done))
+    return 130 if done.left else 0
 
 
 fork_group.add_command(undo, "forget-turn")  # what it was called when a turn was all that could be taken back

@@ -33,6 +33,7 @@ from ipse.cli.key import key_group
 from ipse.cli.ledger import ledger_group
 from ipse.cli.replay import replay
 from ipse.cli.screen import Screen
+from ipse.cli.witness import witness_group
 from ipse.errors import InputError, IpseError, MissingExtra
 
 EXIT_FAILED = 1
@@ -72,7 +73,19 @@ def cli() -> None:
     """
 
 
-for _command in (chat, replay, generate, fork_group, key_group, ledger_group, base_group, bench, doctor, demo):
+for _command in (
+    chat,
+    replay,
+    generate,
+    fork_group,
+    key_group,
+    ledger_group,
+    base_group,
+    bench,
+    doctor,
+    demo,
+    witness_group,
+):
     cli.add_command(_command)
 
 

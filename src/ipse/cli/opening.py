@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ipse.forks.home import ForkInfo, Home
     from ipse.forks.interact import UserModelLifecycle
     from ipse.model.base import Base
+    from ipse.store.store import Store
     from ipse.wire.ids import ForkId
 
 ID_PREFIX = "f_"
@@ -141,9 +142,16 @@ def existing_fork(home: Home, owner_or_id: str) -> ForkInfo:
     Raises:
         InputError: it is not.
     """
-    found = home.find(owner_or_id)
+    return existing_fork_of(home.store, owner_or_id)
+
+
+def existing_fork_of(store: Store, owner_or_id: str) -> ForkInfo:
+    """The same in a store, without a key."""
+    from ipse.forks.home import find_fork, forks_of
+
+    found = find_fork(store, owner_or_id)
     if found is None:
-        names = ", ".join(sorted({info.owner for info in home.forks()}))
+        names = ", ".join(sorted({info.owner for info in forks_of(store)}))
         hint = f"There are forks of: {names}." if names else "There is none yet; 'ipse chat' makes the first."
         raise InputError(f"There is no fork of {owner_or_id}.", hint)
     return found

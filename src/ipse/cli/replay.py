@@ -11,11 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ipse.cli.interrupts import Interruptible
 from ipse.cli.opening import open_base, opened_home, opened_life
-from ipse.cli.screen import Screen
+from ipse.cli.screen import Screen, counting_bar
 from ipse.cli.settings import Settings, fork_option, model_options
 from ipse.errors import InputError, MessageTooLong
 
@@ -113,7 +112,7 @@ def teach_all(life: UserModelLifecycle, conversations: Sequence[Conversation], s
     known = skipped = 0
     losses: list[float] = []
     times: list[float] = []
-    with Interruptible() as stop, _bar(screen) as bar:
+    with Interruptible() as stop, counting_bar(screen) as bar:
         for interaction in bar.track(interactions, description="learning"):
             if stop():
                 break
@@ -157,15 +156,3 @@ def summary_lines(summary: Summary) -> list[str]:
     if summary.stopped:
         lines.append("stopped by Ctrl-C: run the same command again to go on")
     return lines
-
-
-def _bar(screen: Screen) -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=screen.err,
-        transient=True,
-        disable=not screen.live,
-    )

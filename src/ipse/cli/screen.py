@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from rich.console import Console, RenderableType
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
 from ipse.forks.message import is_control
@@ -98,6 +99,19 @@ class Screen:
         self.err.print(Text.assemble(("error: ", "bold red"), printable(message)), soft_wrap=whole)
         if hint:
             self.err.print(Text.assemble(("hint: ", "bold cyan"), printable(hint)), soft_wrap=whole)
+
+
+def counting_bar(screen: Screen) -> Progress:
+    """A bar that says how many of how many, where a person watches; open it with ``with``."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=screen.err,
+        transient=True,
+        disable=not screen.live,
+    )
 
 
 def _plain(value: Any) -> Any:

@@ -27,7 +27,7 @@ class Settings:
     """The shared options of one call.
 
     Attributes:
-        data: folder of the store and of the key file.
+        data: folder of the store and of the key file; for a witness, its own.
         passphrase_file: where the passphrase of the root key is read, None to ask on the terminal.
         base: directory or hub id of the base model, None for the one shipped with Ipse.
         rank: rank of the basis, None for the base's own.
@@ -70,6 +70,18 @@ _STORE_OPTIONS = (
     ),
     click.option("--json", "as_json", is_flag=True, help="Print JSON on standard output."),
     click.option("-v", "--verbose", is_flag=True, help="Log what happens to standard error."),
+)
+
+_WITNESS_OPTIONS = (
+    click.option(
+        "--data",
+        "data",
+        type=click.Path(file_okay=True, path_type=Path),
+        envvar="IPSE_WITNESS",
+        default=lambda: default_data_dir() / "witness",
+        help="Folder of the witness.  [env: IPSE_WITNESS; default: witness in the user's data folder]",
+    ),
+    *_STORE_OPTIONS[2:],
 )
 
 _MODEL_OPTIONS = (
@@ -122,6 +134,11 @@ def store_options(command: Command) -> Command:
 def model_options(command: Command) -> Command:
     """The same and ``--base``, ``--basis``, ``--rank``, ``--device``, ``--dtype``."""
     return _with_options(command, _STORE_OPTIONS + _MODEL_OPTIONS)
+
+
+def witness_options(command: Command) -> Command:
+    """Give a command ``--data`` (of a witness), ``--json`` and ``--verbose``."""
+    return _with_options(command, _WITNESS_OPTIONS)
 
 
 def model_arguments(settings: Settings) -> list[str]:

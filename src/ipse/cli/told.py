@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,9 @@ from ipse.cli.screen import first_line
 
 if TYPE_CHECKING:
     from ipse.forks.interact import LearningReport
+    from ipse.forks.log import LogEntry
     from ipse.forks.recall import HistoryEntry
+    from ipse.forks.relearn import Relearned
     from ipse.forks.takeback import TakenBack
 
 _BESIDE_WORDS = 61
@@ -67,6 +70,38 @@ def rollback_json(done: TakenBack, height: int) -> dict[str, Any]:
     return {"record": done.seq, "to": done.target_seq, "out": done.out, "back": done.back, "height": height}
 
 
+def relearned_lines(done: Relearned) -> str:
+    """What one undo with replay did, in a few lines."""
+    known = f", {done.known} by an earlier run" if done.known else ""
+    gone = f"; judgements left out: {done.left_out}" if done.left_out else ""
+    back = f"To take all of that back: ipse fork rollback {done.rollback - 1}"
+    if done.left:
+        return (
+            f"Stopped by Ctrl-C: {done.anew} records made anew{known}, {done.left} to go.\n"
+            f"To go on: ipse fork undo {done.gone} --replay\n{back}"
+        )
+    if not done.anew and done.known:
+        return f"Record {done.gone} was undone with replay before, and nothing was left to do.\n{back}"
+    return (
+        f"The fork is as if record {done.gone} had never been; later records made anew: {done.anew}{known}{gone}; "
+        f"it moved by {done.moved:.2f}; its height is {done.height}.\n{back}"
+    )
+
+
+def relearned_json(done: Relearned) -> dict[str, Any]:
+    """The same for programs."""
+    return {
+        "undone": done.gone,
+        "rollback": done.rollback,
+        "anew": done.anew,
+        "known": done.known,
+        "left": done.left,
+        "left_out": done.left_out,
+        "moved": done.moved,
+        "height": done.height,
+    }
+
+
 def history_table(entries: Sequence[HistoryEntry], width: int) -> Table:
     """One row a record, oldest first, in so many columns."""
     room = max(12, min(80, width - _BESIDE_WORDS))
@@ -110,6 +145,43 @@ def _words(entry: HistoryEntry) -> str:
     if entry.rolled_back:
         return f"(rolled back) {about}"
     return f"(undone) {about}" if entry.undone else about
+
+
+def log_table(entries: Sequence[LogEntry]) -> Table:
+    """One row a record, oldest first: what is in the clear."""
+    table = Table(box=None, header_style="dim", padding=(0, 2, 0, 0))
+    table.add_column("record", justify="right", min_width=6)
+    table.add_column("when", min_width=16)
+    table.add_column("kind", min_width=11)
+    table.add_column("bytes", justify="right", min_width=5)
+    table.add_column("digest", min_width=16)
+    table.add_column("of", justify="right")
+    table.add_column("counts", no_wrap=True)
+    for entry in entries:
+        record = entry.record
+        by = f"{'rollback' if entry.rolled_back else 'undo'} {entry.taken_out_by}"
+        table.add_row(
+            str(record.seq),
+            when(record.timestamp_ms),
+            record.kind.name.lower(),
+            str(record.size),
+            record.digest.hex()[:16],
+            str(entry.target_seq) if entry.target_seq else "",
+            f"no: {by}" if entry.taken_out_by else "yes",
+        )
+    return table
+
+
+def log_json(entry: LogEntry) -> dict[str, Any]:
+    """The same for programs, and everything else that is in the clear."""
+    return {
+        **asdict(entry.record),
+        "kind": entry.record.kind.name.lower(),
+        "target_seq": entry.target_seq,
+        "counts": not entry.taken_out_by,
+        "taken_out_by": entry.taken_out_by,
+        "rolled_back": entry.rolled_back,
+    }
 
 
 def when(timestamp_ms: int) -> str:

@@ -101,23 +101,11 @@ class Home:
 
     def forks(self) -> list[ForkInfo]:
         """All forks here, oldest first."""
-        return [
-            ForkInfo(
-                row.fork_id,
-                row.owner,
-                row.base_id,
-                row.base_name,
-                self.store.head(row.fork_id).seq,
-                row.created_ms,
-                self.store.bytes_of(row.fork_id),
-            )
-            for row in self.store.forks()
-        ]
+        return forks_of(self.store)
 
     def find(self, name: str) -> ForkInfo | None:
         """A fork by its id, or the newest one of an owner."""
-        found = [info for info in self.forks() if name in (info.fork_id, info.owner)]
-        return found[-1] if found else None
+        return find_fork(self.store, name)
 
     def create_fork(
         self, owner: str, layout: StateLayout, base_name: str, *, created_ms: int | None = None
@@ -171,6 +159,28 @@ class Home:
 
     def _sealed(self, row: ForkRow) -> SealedHistory:
         return SealedHistory(self.store, row, self.identity, fork_key(self._root_key, row.fork_id))
+
+
+def forks_of(store: Store) -> list[ForkInfo]:
+    """All forks of a store, oldest first. Needs no key."""
+    return [
+        ForkInfo(
+            row.fork_id,
+            row.owner,
+            row.base_id,
+            row.base_name,
+            store.head(row.fork_id).seq,
+            row.created_ms,
+            store.bytes_of(row.fork_id),
+        )
+        for row in store.forks()
+    ]
+
+
+def find_fork(store: Store, name: str) -> ForkInfo | None:
+    """A fork of a store by its id, or the newest one of an owner."""
+    found = [info for info in forks_of(store) if name in (info.fork_id, info.owner)]
+    return found[-1] if found else None
 
 
 def key_ring(root: Path) -> KeyRing:

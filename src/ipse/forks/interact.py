@@ -24,27 +24,26 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-import numpy as np
-
 from ipse.errors import DuplicateOperation, HeightConflict, InputError, StoreBusy
 from ipse.forks.fork import ModelFork
 from ipse.forks.home import Home, now_ms
+from ipse.forks.lesson import NOTHING, Lesson, correction_lesson, ordinary_lesson, since
 from ipse.forks.message import clean_message
 from ipse.forks.openfork import OpenFork
 from ipse.forks.recall import HistoryEntry, Recall
+from ipse.forks.relearn import Relearned, Step, begin, relearn, repeat
 from ipse.forks.takeback import TakenBack, rollback, undo, undoable
-from ipse.learning.correction import correction
 from ipse.learning.explain import Why, explain
 from ipse.learning.general import general_examples
 from ipse.learning.memory import Exchange
 from ipse.learning.objective import disliked, edited, liked, own_words
-from ipse.learning.step import StepSettings, Update, ordinary_update, prior_update
+from ipse.learning.step import StepSettings
 from ipse.ledger.record import Feedback, Metrics, Record, RecordKind
 from ipse.model.base import Base
 from ipse.model.chat import Turn
 from ipse.model.generate import Reply, Sampling, generate, usual_sampling
-from ipse.model.gradient import Example, gradients, losses
-from ipse.model.state import PersonalState, apply
+from ipse.model.gradient import Example
+from ipse.model.state import PersonalState
 from ipse.wire.digest import NO_DIGEST
 from ipse.wire.ids import ForkId, OwnerId, new_op_id
 
@@ -108,20 +107,6 @@ class LearningReport:
 
 
 @dataclass(frozen=True, slots=True)
-class _Lesson:
-    """A computed step, not yet recorded."""
-
-    update: Update | None
-    prior: Update | None
-    loss_before: float
-    loss_after: float
-    inner_steps: int
-    gradient_ms: float
-    update_ms: float
-    trained_tokens: int
-
-
-@dataclass(frozen=True, slots=True)
 class _Pending:
     """An interaction whose reply was shown and that is not recorded yet."""
 
@@ -130,9 +115,6 @@ class _Pending:
     message: str
     reply: str
     generate_ms: float
-
-
-_NOTHING = _Lesson(None, None, 0.0, 0.0, 0, 0.0, 0.0, 0)
 
 
 class UserModelLifecycle:
@@ -212,7 +194,7 @@ class UserModelLifecycle:
             on_text=None if on_text is None else lambda _, piece: on_text(piece),
             cancelled=cancelled,
         )
-        spent = _since(started)
+        spent = since(started)
         op_id = new_op_id()
         self._settle(op_id, message, reply, spent)
         return ModelOutput(reply.text, op_id, reply.finish, len(prompt), spent)
@@ -222,7 +204,7 @@ class UserModelLifecycle:
         pending = self._pending
         if pending is None:
             return None
-        report = self._record_interaction(pending, measure=True)
+        report = self._record_interaction(pending, measure=True, learns=self.learning)
         self._pending = None
         return report
 
@@ -248,7 +230,7 @@ class UserModelLifecycle:
         message = clean_message(turns[-1].text)
         try:
             pending = _Pending(op_id or new_op_id(), tuple(turns[:-1]), message, reply, 0.0)
-            return self._record_interaction(pending, measure=measure)
+            return self._record_interaction(pending, measure=measure, learns=self.learning)
         except DuplicateOperation:
             return None
 
@@ -257,31 +239,11 @@ class UserModelLifecycle:
     def edit(self, text: str, *, op_id: bytes | None = None) -> LearningReport:
         """The reply should have been this. The correction is learned in several inner steps, under a guard."""
         better = clean_message(text)
-        position, entry = self._target(op_id)
-        context = [*self._recall.turns_before(position, CONTEXT_EXCHANGES), Turn("user", entry.input_text)]
-        example = edited(self.base.tokenizer, context, better)
-        guard = [*self._rehearsal(position), *self._general_set()]
-
-        def lesson(state: PersonalState) -> _Lesson:
-            started = time.perf_counter()
-            done = correction(self.base, state, example, guard)
-            spent = _since(started)
-            return _Lesson(
-                done.update, None, done.loss_before, done.loss_after, done.inner_steps, spent, 0.0, _count(example)
-            )
-
-        return self._record_feedback(entry, lesson, Feedback(edited_output=better))
+        return self._judge(self._target(op_id), Feedback(edited_output=better), new_op_id())
 
     def rate(self, good: bool, *, op_id: bytes | None = None) -> LearningReport:
         """Thumbs up or down for a reply."""
-        position, entry = self._target(op_id)
-        turns = [*self._recall.turns_before(position, CONTEXT_EXCHANGES), *entry.exchange.turns]
-        example = (liked if good else disliked)(self.base.tokenizer, turns)
-        return self._record_feedback(
-            entry,
-            lambda state: self._ordinary(example, state, prior=False, measure=True),
-            Feedback(rating=1 if good else -1),
-        )
+        return self._judge(self._target(op_id), Feedback(rating=1 if good else -1), new_op_id())
 
     def undo(self, seq: int | None = None) -> int:
         """Take one record out of what counts, by an appended record.
@@ -305,6 +267,29 @@ class UserModelLifecycle:
         self.learn_pending()
         blank = self._blank(RecordKind.ROLLBACK, new_op_id())
         return self._first_or_anew(lambda: rollback(self._open, self._recall, seq, blank))
+
+    def relearn(
+        self,
+        seq: int,
+        *,
+        on_step: Callable[[int, int], None] | None = None,
+        cancelled: Callable[[], bool] | None = None,
+    ) -> Relearned:
+        """Make the fork what it would be had record ``seq`` never happened: learn anew what came later and counts.
+
+        Stopped or killed in the middle, the same call finishes it; see :mod:`ipse.forks.relearn`.
+
+        Args:
+            on_step: told (steps done, steps in all).
+            cancelled: asked between steps.
+
+        Raises:
+            InputError: there is no such record, nothing would change, or another such undo is not finished.
+        """
+        self.learn_pending()
+        blank = self._blank(RecordKind.ROLLBACK, new_op_id())
+        replay = self._first_or_anew(lambda: begin(self._open, self._recall, seq, blank))
+        return relearn(self._open, self._recall, replay, self._again, on_step=on_step, cancelled=cancelled)
 
     def history(self) -> list[HistoryEntry]:
         """Everything that happened to this fork, oldest first."""
@@ -349,40 +334,67 @@ class UserModelLifecycle:
         before = tuple(self._recall.turns_before(None, CONTEXT_EXCHANGES))
         self._pending = _Pending(op_id, before, message, reply.text, generate_ms)
 
-    def _record_interaction(self, pending: _Pending, *, measure: bool) -> LearningReport:
+    def _record_interaction(self, pending: _Pending, *, measure: bool, learns: bool) -> LearningReport:
         started = time.perf_counter()
         turns = [*pending.before[-2 * CONTEXT_EXCHANGES :], Turn("user", pending.message)]
         example = own_words(self.base.tokenizer, turns)
-        learns = self.learning
 
-        def lesson(state: PersonalState) -> _Lesson:
-            return self._ordinary(example, state, prior=True, measure=measure) if learns else _NOTHING
+        def lesson(state: PersonalState) -> Lesson:
+            return self._ordinary(example, state, prior=True, measure=measure) if learns else NOTHING
 
         return self._record(
             self._blank(RecordKind.INTERACTION, pending.op_id),
             lesson,
-            lambda record, _: replace(record, input_text=pending.message, output_text=pending.reply),
+            lambda record: replace(record, input_text=pending.message, output_text=pending.reply),
             started,
             pending.generate_ms,
         )
 
-    def _record_feedback(
-        self, entry: HistoryEntry, lesson: Callable[[PersonalState], _Lesson], feedback: Feedback
-    ) -> LearningReport:
+    def _judge(self, target: tuple[int, HistoryEntry], feedback: Feedback, op_id: bytes) -> LearningReport:
+        """Learn a judgement of a reply: position in memory and entry of its interaction."""
         started = time.perf_counter()
+        position, entry = target
+        context = self._recall.turns_before(position, CONTEXT_EXCHANGES)
+        if feedback.edited_output:
+            asked = [*context, Turn("user", entry.input_text)]
+            better = edited(self.base.tokenizer, asked, feedback.edited_output)
+            guard = [*self._rehearsal(position), *self._general_set()]
+
+            def lesson(state: PersonalState) -> Lesson:
+                return correction_lesson(self.base, state, better, guard)
+        else:
+            turns = [*context, *entry.exchange.turns]
+            example = (liked if feedback.rating > 0 else disliked)(self.base.tokenizer, turns)
+
+            def lesson(state: PersonalState) -> Lesson:
+                return self._ordinary(example, state, prior=False, measure=True)
+
         return self._record(
-            self._blank(RecordKind.FEEDBACK, new_op_id()),
+            self._blank(RecordKind.FEEDBACK, op_id),
             lesson,
-            lambda record, _: replace(record, target_op_id=entry.op_id, feedback=feedback),
+            lambda record: replace(record, target_op_id=entry.op_id, feedback=feedback),
             started,
             0.0,
         )
 
+    def _again(self, step: Step) -> None:
+        """Do one step of a replay."""
+        old = step.old
+        if step.as_it_is:
+            blank = self._blank(old.kind, step.op_id)
+            self._first_or_anew(lambda: repeat(self._open, self._recall, step, blank))
+        elif old.feedback is not None:
+            self._judge(self._recall.interaction(step.target), old.feedback, step.op_id)
+        else:
+            before = tuple(self._recall.turns_before(None, CONTEXT_EXCHANGES))
+            pending = _Pending(step.op_id, before, old.input_text, old.output_text, old.metrics.generate_ms)
+            self._record_interaction(pending, measure=old.metrics.loss_after > 0, learns=step.learned)
+
     def _record(
         self,
         blank: Record,
-        teach: Callable[[PersonalState], _Lesson],
-        make: Callable[[Record, _Lesson], Record],
+        teach: Callable[[PersonalState], Lesson],
+        make: Callable[[Record], Record],
         started: float,
         generate_ms: float,
     ) -> LearningReport:
@@ -398,10 +410,10 @@ class UserModelLifecycle:
                     update_l2_norm=lesson.update.norm if lesson.update else 0.0,
                     trained_tokens=lesson.trained_tokens,
                     generate_ms=round(generate_ms),
-                    learn_ms=round(_since(started)),
+                    learn_ms=round(since(started)),
                 )
                 return replace(
-                    make(record, lesson),
+                    make(record),
                     update=lesson.update.coded if lesson.update else b"",
                     prior_update=lesson.prior.coded if lesson.prior else b"",
                     learning_rate=lesson.update.learning_rate if lesson.update else 0.0,
@@ -419,8 +431,8 @@ class UserModelLifecycle:
                 lesson.update.norm if lesson.update else 0.0,
                 lesson.gradient_ms,
                 lesson.update_ms,
-                _since(recording),
-                _since(started),
+                since(recording),
+                since(started),
                 lesson.inner_steps,
             )
 
@@ -436,21 +448,9 @@ class UserModelLifecycle:
                 self._recall.refresh()
         return attempt()
 
-    def _ordinary(self, example: Example, state: PersonalState, *, prior: bool, measure: bool) -> _Lesson:
-        """One step on one example; with the prior's gradient at public weights in the same batch."""
-        started = time.perf_counter()
-        states: list[PersonalState | None] = [state, None] if prior else [state]
-        loss, gradient = gradients(self.base, [example] * len(states), states)
-        between = time.perf_counter()
+    def _ordinary(self, example: Example, state: PersonalState, *, prior: bool, measure: bool) -> Lesson:
         height = self._open.folded.height
-        update = ordinary_update(self.base.basis, state, gradient[0], height, self.settings)
-        public = prior_update(self.base.layout, gradient[1], self.settings) if prior else None
-        after = apply(state, update.values)
-        gradient_ms, update_ms = (between - started) * 1e3, _since(between)
-        loss_after = float(losses(self.base, [example], [after])[0]) if measure else 0.0
-        if not np.isfinite(loss[0]) or update.norm == 0.0:
-            return replace(_NOTHING, loss_before=float(np.nan_to_num(loss[0])), gradient_ms=gradient_ms)
-        return _Lesson(update, public, float(loss[0]), loss_after, 1, gradient_ms, update_ms, _count(example))
+        return ordinary_lesson(self.base, self.settings, example, state, height, prior=prior, measure=measure)
 
     def _target(self, op_id: bytes | None) -> tuple[int, HistoryEntry]:
         """The interaction that feedback speaks of: the newest, or the named one."""
@@ -481,11 +481,3 @@ class UserModelLifecycle:
             timestamp_ms=self._clock_ms(),
             previous_digest=NO_DIGEST,
         )
-
-
-def _count(example: Example) -> int:
-    return sum(1 for w in example.weights[1:] if w)
-
-
-def _since(started: float) -> float:
-    return (time.perf_counter() - started) * 1e3

@@ -13,10 +13,12 @@ from ipse.errors import InputError
 from ipse.forks.history import can_be_undone
 from ipse.forks.openfork import OpenFork
 from ipse.forks.recall import Recall
+from ipse.forks.replayed import learned_anew, removed_by
 from ipse.forks.withdrawal import Withdrawal
 from ipse.ledger.record import Record, RecordKind
 
-_SEE_HISTORY = "See `ipse fork history`."
+SEE_HISTORY = "See `ipse fork history`."
+_ALL_BACK = "To have the fork of before it back, run `ipse fork rollback {}`."
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +38,7 @@ class TakenBack:
     back: int
 
 
-def undoable(opened: OpenFork, recall: Recall, seq: int | None) -> Record:
+def undoable(opened: OpenFork, recall: Recall, seq: int | None, *, even_out: bool = False) -> Record:
     """The record that is to be taken out.
 
     An interaction that taught nothing (learning was off) may be named too: undone, it is no longer remembered. So
@@ -44,6 +46,7 @@ def undoable(opened: OpenFork, recall: Recall, seq: int | None) -> Record:
 
     Args:
         seq: None means the newest record that taught something and counts.
+        even_out: a named one that does not count will do.
 
     Raises:
         InputError: there is no such record, it does not count, or there is nothing in it.
@@ -56,14 +59,28 @@ def undoable(opened: OpenFork, recall: Recall, seq: int | None) -> Record:
         raise InputError("Nothing was learned yet, so there is nothing to undo.", "Talk a little first.")
     opened.check_number(seq)
     record = opened.at(seq)
-    if seq in out:
-        if out[seq] in opened.folded.rollbacks:
-            again = f"To have it back, undo record {out[seq]}: that gives back all that it took out."
-            raise InputError(f"Record {seq} was taken out before, by the rollback of record {out[seq]}.", again)
-        raise InputError(f"Record {seq} was undone before.", f"To have it back, undo record {out[seq]}.")
+    if removed_by(opened, seq) is not None:  # all would count that it took out, and what was learned anew for it
+        raise InputError(f"Record {seq} began an undo with replay.", _ALL_BACK.format(seq - 1))
+    if seq in out and not even_out:
+        raise taken_out(opened, seq, out[seq])
     if not can_be_undone(record):
-        raise InputError(f"Record {seq} taught nothing, so there is nothing to undo.", _SEE_HISTORY)
+        raise InputError(f"Record {seq} taught nothing, so there is nothing to undo.", SEE_HISTORY)
     return record
+
+
+def taken_out(opened: OpenFork, seq: int, by: int) -> InputError:
+    """Why a record cannot be taken out again, and how to have it back."""
+    if by not in opened.folded.rollbacks:
+        return InputError(f"Record {seq} was undone before.", f"To have it back, undo record {by}.")
+    anew = learned_anew(opened, by, seq)
+    if anew:
+        return InputError(f"Record {seq} was learned anew as record {anew}.", f"Undo record {anew} instead.")
+    if removed_by(opened, by) is not None:
+        return InputError(f"Record {seq} was taken out before, by the replay of record {by}.", _ALL_BACK.format(by - 1))
+    return InputError(
+        f"Record {seq} was taken out before, by the rollback of record {by}.",
+        f"To have it back, undo record {by}: that gives back all that it took out.",
+    )
 
 
 def undo(opened: OpenFork, recall: Recall, seq: int | None, blank: Record) -> TakenBack:
@@ -84,7 +101,7 @@ def rollback(opened: OpenFork, recall: Recall, seq: int, blank: Record) -> Taken
     at = opened.folded
     _, changed = at.outcome(Withdrawal(at.head.seq + 1, seq, rollback=True))
     if not changed:
-        raise InputError(f"The fork is as it was after record {seq} already, so there is nothing to do.", _SEE_HISTORY)
+        raise InputError(f"The fork is as it was after record {seq} already, so there is nothing to do.", SEE_HISTORY)
     target = opened.at(seq) if seq else None
     return _append(opened, recall, replace(blank, kind=RecordKind.ROLLBACK), target)
 

@@ -33,6 +33,10 @@ class Signature:
     key_id: bytes
     data: bytes
 
+    def to_line(self) -> str:
+        """The line of a note, ended by a newline."""
+        return f"{_DASH}{self.name} {to_base64(self.key_id + self.data)}\n"
+
 
 @dataclass(frozen=True, slots=True)
 class Signed:
@@ -97,8 +101,8 @@ class Note:
         Raises:
             InputError: it has no signature, too many, or is too long to be read again.
         """
-        lines = (f"{_DASH}{x.name} {to_base64(x.key_id + x.data)}\n" for x in self.signatures)
-        data = f"{self.text}\n{''.join(lines)}".encode()
+        lines = "".join(signature.to_line() for signature in self.signatures)
+        data = f"{self.text}\n{lines}".encode()
         if not 0 < len(self.signatures) <= MAX_SIGNATURES or len(data) > MAX_NOTE_BYTES:
             raise InputError(f"A note has 1 to {MAX_SIGNATURES} signatures and at most {MAX_NOTE_BYTES} bytes.")
         return data

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What others may fetch over HTTP: so far the public log, which says nothing about anybody.
+"""What others ask over HTTP. Each module is one service: what it answers is decided in the rooms below.
 
-``tiles`` serves it, ``export`` writes the same files to a folder.
+``witness``: cosignatures for logs; ``tiles``: the public log, and ``export`` the same as files for any web server.
 """

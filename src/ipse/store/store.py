@@ -292,10 +292,18 @@ class Store:
                 (fork_id, limit),
             )
 
-    def put_marker(self, key: str, value: bytes) -> None:
-        """Keep a small value under a name, replacing the one before."""
+    def swap_marker(self, key: str, expected: bytes | None, value: bytes) -> bool:
+        """Keep a small value under a name, if the one there now is the expected one (None: there is none).
+
+        Returns:
+            Whether it was so. If not, nothing was changed: somebody else was faster.
+        """
         with self._write(len(value)) as db:
+            found = db.execute("SELECT value FROM marker WHERE key = ?", (key,)).fetchone()
+            if (found[0] if found else None) != expected:
+                return False
             db.execute("INSERT OR REPLACE INTO marker (key, value) VALUES (?, ?)", (key, value))
+            return True
 
     def marker(self, key: str) -> bytes | None:
         """The value under this name, if there is one."""

@@ -19,13 +19,13 @@ from pathlib import Path
 _MARK_BYTES = 8
 
 
-def create_file(path: Path, text: str) -> None:
+def create_file(path: Path, text: str | bytes) -> None:
     """Make a file, in a folder that is made 0700 if it is missing. FileExistsError if there is one of that name."""
     with _written_aside(path, text) as partial:
         os.link(partial, path)  # fails if the name is taken, which renaming would not
 
 
-def replace_file(path: Path, text: str) -> None:
+def replace_file(path: Path, text: str | bytes) -> None:
     """Make a file or take the place of one: at every moment the name leads to the whole old or the whole new one."""
     with _written_aside(path, text) as partial:
         partial.replace(path)
@@ -76,7 +76,7 @@ def changing(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _written_aside(path: Path, text: str) -> Iterator[Path]:
+def _written_aside(path: Path, text: str | bytes) -> Iterator[Path]:
     partial = path.with_name(f".{path.name}.{secrets.token_hex(_MARK_BYTES)}")
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -84,8 +84,8 @@ def _written_aside(path: Path, text: str) -> Iterator[Path]:
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path.parent)) from error
     try:
         descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w", encoding="ascii", newline="\n") as stream:
-            stream.write(text)
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(text if isinstance(text, bytes) else text.encode("ascii"))
             stream.flush()
             os.fsync(stream.fileno())
         yield partial
