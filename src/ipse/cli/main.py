@@ -73,19 +73,20 @@ def cli() -> None:
     """
 
 
-for _command in (
+_COMMANDS = (
     chat,
     replay,
     generate,
     fork_group,
     key_group,
     ledger_group,
+    witness_group,
     base_group,
     bench,
     doctor,
     demo,
-    witness_group,
-):
+)
+for _command in _COMMANDS:
     cli.add_command(_command)
 
 

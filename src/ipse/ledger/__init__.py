@@ -4,5 +4,5 @@
 ``record`` seals, opens and chains what happened to a fork. A log in the form of C2SP: ``tree`` (root hashes, proofs),
 ``tiles`` (the log as files), ``note`` and ``keys`` (who signed), ``checkpoint`` over ``treehead`` (how large the log
 is), ``tlogproof`` (one entry proven in one file), ``policy`` (whose checkpoints are believed), ``witness`` (who cosigns
-them, and remembers). This installation's own one: ``log`` appends and signs, ``publiclog`` reads and checks.
+them, and remembers). This installation's own log: ``log`` appends and signs, ``publiclog`` reads and checks.
 """
