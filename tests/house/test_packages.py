@@ -38,6 +38,7 @@ def test_the_wheel_contains_the_base_the_schema_and_the_licences(wheel: Path) ->
         "shipped/base/model.safetensors",
         "shipped/base/tokenizer.json",
         "shipped/base/config.json",
+        "wire/dictionary1.zdict",
         "wire/record.proto",
         "wire/record_pb2.py",
         "licenses/LICENSE",

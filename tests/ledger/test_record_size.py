@@ -5,9 +5,9 @@ An ordinary interaction, 102 + 102 characters of English, 4-bit update and 1-bit
 
     user_id                  7
     fork_id                 30
-    interaction_number       2
-    encrypted_input        101
-    encrypted_output       106
+    interaction_number       3
+    encrypted_input         67
+    encrypted_output        80
     encrypted_gradient     429
     learning_rate            5
     metrics                 43
@@ -18,7 +18,12 @@ An ordinary interaction, 102 + 102 characters of English, 4-bit update and 1-bit
     timestamp_ms             8
     key_salt                11
     record_mac              35
-    record                 978
+    data_key_record          4
+    signer                  11
+    signature               66
+    record                1000
+
+The first record of a day brings a data key besides, which takes 1,241 bytes for the owner alone.
 
 The file adds indexes and page slack; ``test_the_file_costs_little_more_than_the_records`` holds that.
 """
@@ -70,5 +75,5 @@ def test_an_ordinary_record_fits_the_budget_of_a_megabyte_a_month() -> None:
     assert 870 * len(data) + 30 * len(first_of_day) <= 1_000_000
 
 
-def test_a_record_without_learning_takes_less_than_410_bytes() -> None:
-    assert len(seal_record(ordinary(update=b"", prior_update=b""), YESTERDAYS, SIGNER)) < 500
+def test_a_record_without_learning_takes_less_than_450_bytes() -> None:
+    assert len(seal_record(ordinary(update=b"", prior_update=b""), YESTERDAYS, SIGNER)) < 450

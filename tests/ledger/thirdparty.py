@@ -12,7 +12,7 @@ import pytest
 _FOLDER = Path(__file__).resolve().parents[3] / "shared" / "vectors"
 
 
-def vectors(pattern: str) -> dict[str, dict[str, Any]]:
+def vectors(pattern: str) -> dict[str, Any]:
     """Name and content of the vector files of this pattern."""
     found = {path.relative_to(_FOLDER).as_posix(): json.loads(path.read_text()) for path in _FOLDER.glob(pattern)}
     if not found:

@@ -3,24 +3,21 @@
 
 from __future__ import annotations
 
-import copy
 from fractions import Fraction
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from peft import PeftModel
 
-from ipse.errors import BaseDamaged, BaseMismatch, InputError, StateOverflow
-from ipse.model.algebra import EXTRAS_FILE, apply_extras, export_peft, hold_output, mean_state, merge, rebase
+from ipse.errors import BaseMismatch, InputError, StateOverflow
+from ipse.model.algebra import hold_output, mean_state, merge, rebase
 from ipse.model.basis import layout_of
 from ipse.model.layout import ONE
 from ipse.model.module import ModuleRunner
 from ipse.model.state import PersonalState, zero_state
-from tests.model.tiny_families import FAMILIES, everywhere, random_model, random_state, random_tokens, stack, tiny
+from tests.model.tiny_families import FAMILIES, everywhere, random_state, random_tokens, stack, tiny
 
 
 @settings(max_examples=50, deadline=None)
@@ -91,53 +88,6 @@ def test_rebase_refuses_another_basis_and_numbers_out_of_range() -> None:
     near = np.full(base.layout.size, ONE, dtype=np.int32)
     with pytest.raises(StateOverflow):
         rebase(PersonalState(base.layout, far), PersonalState(base.layout, near), base.body.linears)
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-def test_an_exported_fork_answers_the_same_under_peft(family: str, tmp_path: Path) -> None:
-    base = tiny(family)
-    state = random_state(base.layout, 11)
-    export_peft(state, base.basis, base.body.linears, tmp_path, base_name="org/base")
-    model = PeftModel.from_pretrained(random_model(family), str(tmp_path)).eval()
-    apply_extras(model, tmp_path)
-    tokens = random_tokens(2, 12)
-    with torch.no_grad():
-        theirs = model(input_ids=tokens).logits.flatten(0, 1)
-    ours = base.runner.select(tokens, stack([state, state]), *everywhere(2, 12))
-    torch.testing.assert_close(theirs, ours, rtol=1e-4, atol=1e-4)
-
-
-def test_lora_alone_carries_a_fork_without_embedding_and_gates(tmp_path: Path) -> None:
-    base = tiny("phi3")
-    z = random_state(base.layout, 12).z.copy()
-    z[base.layout["output"].slice] = 0
-    z[base.layout["gates"].slice] = 0
-    state = PersonalState(base.layout, z)
-    export_peft(state, base.basis, base.body.linears, tmp_path)
-    model = PeftModel.from_pretrained(random_model("phi3"), str(tmp_path)).eval()
-    tokens = random_tokens(1, 12)
-    ours = base.runner.select(tokens, stack([state]), *everywhere(1, 12))
-    torch.testing.assert_close(model(input_ids=tokens).logits[0], ours, rtol=1e-4, atol=1e-4)
-
-
-def test_an_export_names_no_path_and_nothing_but_its_three_files(tmp_path: Path) -> None:
-    base = tiny("llama")
-    export_peft(random_state(base.layout, 1), base.basis, base.body.linears, tmp_path / "out")
-    files = {file.name for file in (tmp_path / "out").iterdir()}
-    assert files == {"adapter_config.json", "adapter_model.safetensors", EXTRAS_FILE}
-    assert str(tmp_path) not in (tmp_path / "out" / "adapter_config.json").read_text()
-
-
-def test_extras_of_another_base_or_a_broken_file_are_refused(tmp_path: Path) -> None:
-    base = tiny("llama")
-    export_peft(random_state(base.layout, 1), base.basis, base.body.linears, tmp_path)
-    smaller = copy.deepcopy(random_model("llama"))
-    smaller.config.num_hidden_layers = 1
-    with pytest.raises(BaseMismatch):
-        apply_extras(smaller, tmp_path)
-    (tmp_path / EXTRAS_FILE).write_bytes(b"not this")
-    with pytest.raises(BaseDamaged):
-        apply_extras(random_model("llama"), tmp_path)
 
 
 def test_merging_leaves_the_base_as_it_was() -> None:

@@ -31,6 +31,7 @@ from ipse.cli.fork import fork_group
 from ipse.cli.generate import generate
 from ipse.cli.key import key_group
 from ipse.cli.ledger import ledger_group
+from ipse.cli.portability import export, import_command
 from ipse.cli.replay import replay
 from ipse.cli.screen import Screen
 from ipse.cli.witness import witness_group
@@ -73,11 +74,13 @@ def cli() -> None:
     """
 
 
-_COMMANDS = (
+for _command in (
     chat,
     replay,
     generate,
     fork_group,
+    export,
+    import_command,
     key_group,
     ledger_group,
     witness_group,
@@ -85,8 +88,7 @@ _COMMANDS = (
     bench,
     doctor,
     demo,
-)
-for _command in _COMMANDS:
+):
     cli.add_command(_command)
 
 

@@ -91,7 +91,7 @@ class ChatSession:
 
     def earlier_messages(self) -> list[str]:
         """What the owner said before, oldest first."""
-        return [entry.input_text for entry in self._life.history() if entry.input_text][-EARLIER_MESSAGES:]
+        return [e.input_text for e in self._life.history() if e.kind == "interaction"][-EARLIER_MESSAGES:]
 
     def standing(self) -> str:
         """One line on how the fork stands now."""

@@ -114,7 +114,7 @@ def history_table(entries: Sequence[HistoryEntry], width: int) -> Table:
     table.add_column("words", no_wrap=True)
     for entry in entries:
         learned = entry.change > 0
-        loss = f"{entry.loss_before:.2f}" if learned else ""
+        loss = f"{entry.loss_before:.2f}" if learned and entry.kind != "import" else ""
         if learned and entry.loss_after:  # a replay does not measure it
             loss += f" → {entry.loss_after:.2f}"
         change = f"{entry.change:.2f}" if learned else ""
@@ -132,7 +132,7 @@ def history_table(entries: Sequence[HistoryEntry], width: int) -> Table:
 
 def _words(entry: HistoryEntry) -> str:
     """What one record is about."""
-    if entry.kind == "interaction":
+    if entry.kind in ("interaction", "import"):
         about = entry.input_text
     elif entry.rating:
         about = f"{'good' if entry.rating > 0 else 'bad'}: the reply of record {entry.target_seq}"

@@ -25,6 +25,7 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from ipse.errors import DuplicateOperation, HeightConflict, InputError, StoreBusy
+from ipse.forks.adopt import Adopted, adopt
 from ipse.forks.fork import ModelFork
 from ipse.forks.home import Home, now_ms
 from ipse.forks.lesson import NOTHING, Lesson, correction_lesson, ordinary_lesson, since
@@ -43,7 +44,7 @@ from ipse.model.base import Base
 from ipse.model.chat import Turn
 from ipse.model.generate import Reply, Sampling, generate, usual_sampling
 from ipse.model.gradient import Example
-from ipse.model.state import PersonalState
+from ipse.model.state import Int32Vector, PersonalState
 from ipse.wire.digest import NO_DIGEST
 from ipse.wire.ids import ForkId, OwnerId, new_op_id
 
@@ -290,6 +291,12 @@ class UserModelLifecycle:
         blank = self._blank(RecordKind.ROLLBACK, new_op_id())
         replay = self._first_or_anew(lambda: begin(self._open, self._recall, seq, blank))
         return relearn(self._open, self._recall, replay, self._again, on_step=on_step, cancelled=cancelled)
+
+    def adopt(self, values: Int32Vector, note: str) -> Adopted:
+        """Add a change that was made elsewhere, by an appended record; see :func:`ipse.forks.adopt.adopt`."""
+        self.learn_pending()
+        blank = self._blank(RecordKind.IMPORT, new_op_id())
+        return self._first_or_anew(lambda: adopt(self._open, self._recall, values, note, blank))
 
     def history(self) -> list[HistoryEntry]:
         """Everything that happened to this fork, oldest first."""

@@ -178,12 +178,12 @@ def verify_inclusion(leaf: bytes, index: int, size: int, proof: Sequence[bytes],
     for sibling in proof:
         if last == 0:
             raise VerificationError("The inclusion proof has too many hashes.")
+        up = 1
         if node & 1 or node == last:
-            value = node_hash(sibling, value)
-            node, last = _skip_lone(node, last)
+            value, up = node_hash(sibling, value), _levels_past_lone(node)
         else:
             value = node_hash(value, sibling)
-        node, last = node >> 1, last >> 1
+        node, last = node >> up, last >> up
     if last != 0:
         raise VerificationError("The inclusion proof has too few hashes.")
     if value != root:
@@ -198,55 +198,70 @@ def verify_consistency(old_size: int, old_root: bytes, size: int, root: bytes, p
     Raises:
         VerificationError: it is not shown; or an empty tree has another root hash than ``EMPTY_ROOT``.
     """
-    if not 0 <= old_size <= size <= MAX_NUMBER:
-        raise VerificationError(f"A tree of {size} leaves does not begin with one of {old_size}.")
-    _check_hashes(old_root, root, *proof)
-    for each_size, each_root in ((old_size, old_root), (size, root)):
-        if each_size == 0 and each_root != EMPTY_ROOT:
-            raise VerificationError("The root hash is not that of the empty tree.")
-    if old_size in (0, size):
+    if size == 0 and root != EMPTY_ROOT:
+        raise VerificationError("The root hash is not that of the empty tree.")
+    verify_subtree_consistency(0, old_size, old_root, size, root, proof)
+
+
+def verify_subtree_consistency(
+    start: int, end: int, subtree: bytes, size: int, root: bytes, proof: Sequence[bytes]
+) -> None:
+    """Check that ``subtree`` is the root hash of the leaves from ``start`` to before ``end`` of the tree.
+
+    That is for ranges that are a tree of their own: ``start`` is a multiple of the smallest power of two that is not
+    below ``end - start`` (draft-ietf-plants-merkle-tree-certs, section 4.4). From leaf 0 on it is what RFC 9162 calls
+    consistency. An empty range is part of every tree: its proof is empty, and says nothing.
+
+    Raises:
+        VerificationError: it is not shown, or there is no such range.
+    """
+    if not 0 <= start <= end <= size <= MAX_NUMBER or start & _mask(end - start):
+        raise VerificationError(f"A tree of {size} leaves has no part from {start} to {end}.")
+    _check_hashes(subtree, root, *proof)
+    if start == end and subtree != EMPTY_ROOT:
+        raise VerificationError("The root hash is not that of the empty tree.")
+    if start == end or end - start == size:
         if proof:
             raise VerificationError("The consistency proof has too many hashes.")
-        if old_size == size and old_root != root:
+        if end - start == size and subtree != root:
             raise VerificationError(f"Two trees of {size} leaves have different root hashes.", _SPLIT)
         return
-    if old_size & (old_size - 1) == 0:  # a full subtree: its root hash is where the proof starts
-        proof = (old_root, *proof)
-    if not proof:
+    first, node, last = start, end - 1, size - 1  # on the way up: the part's first and last node, and the level's last
+    while first != node and (node & 1 or node == last):  # up to the top of the full subtree that ends the part
+        first, node, last = first >> 1, node >> 1, last >> 1
+    hashes = [subtree, *proof] if first == node else list(proof)  # there it is the whole part, or the proof's first
+    if not hashes:
         raise VerificationError("The consistency proof is empty.")
-    node, last = _skip_right(old_size - 1, size - 1)
-    old_value = value = proof[0]
-    for sibling in proof[1:]:
+    part = value = hashes[0]
+    for sibling in hashes[1:]:
         if last == 0:
             raise VerificationError("The consistency proof has too many hashes.")
+        up = 1
         if node & 1 or node == last:
-            old_value, value = node_hash(sibling, old_value), node_hash(sibling, value)
-            node, last = _skip_lone(node, last)
+            part = node_hash(sibling, part) if first < node else part
+            value, up = node_hash(sibling, value), _levels_past_lone(node)
         else:
             value = node_hash(value, sibling)
-        node, last = node >> 1, last >> 1
+        first, node, last = first >> up, node >> up, last >> up
     if last != 0:
         raise VerificationError("The consistency proof has too few hashes.")
-    if (old_value, value) != (old_root, root):
-        raise VerificationError(f"The tree of {size} leaves does not begin with that of {old_size}.", _SPLIT)
+    if (part, value) != (subtree, root):
+        what = f"have this part from {start} to {end}" if start else f"begin with that of {end}"
+        raise VerificationError(f"The tree of {size} leaves does not {what}.", _SPLIT)
 
 
 _OTHER_TREE = "The proof belongs to another leaf or tree; ask for one for this checkpoint."
 _SPLIT = "Keep both checkpoints: together they show that the log took back what it had said, or that one is forged."
 
 
-def _skip_lone(node: int, last: int) -> tuple[int, int]:
-    """Up past the levels at which the last node, a left child, has no sibling."""
-    while node and not node & 1:
-        node, last = node >> 1, last >> 1
-    return node, last
+def _levels_past_lone(node: int) -> int:
+    """Levels up to the parent that a node (not 0) shares with a left sibling: on the others it is a lone left child."""
+    return (node & -node).bit_length()
 
 
-def _skip_right(node: int, last: int) -> tuple[int, int]:
-    """Up past the levels at which the node is a right child, to the top of the full subtree that ends with it."""
-    while node & 1:
-        node, last = node >> 1, last >> 1
-    return node, last
+def _mask(width: int) -> int:
+    """The smallest power of two that is not below ``width``, less 1."""
+    return (1 << max(width - 1, 0).bit_length()) - 1
 
 
 def _split(width: int) -> int:

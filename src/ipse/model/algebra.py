@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the shared subspace makes exact: averaging forks, merging, moving between generations, leaving as LoRA.
+"""What the shared subspace makes exact: averaging forks, merging, moving between generations.
 
 Of linears with ``W`` and the shared ``U``, ``V``, of states ``z = (R, output, gates)``::
 
@@ -23,27 +23,21 @@ norm, where no weight matrix of the base could hold it, so it is returned beside
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save as to_safetensors
 from torch import Tensor, nn
 
-from ipse.errors import BaseDamaged, BaseMismatch, InputError, StateOverflow
+from ipse.errors import BaseMismatch, InputError, StateOverflow
 from ipse.model.basis import Basis, LinearBasis
-from ipse.model.cachefolder import write_atomically
-from ipse.model.families import HEAD, AdaptedLinear, Anatomy, anatomy
+from ipse.model.families import HEAD, AdaptedLinear, Anatomy, Gate
 from ipse.model.layout import StateLayout
 from ipse.model.module import PersonalHook, module_at
 from ipse.model.state import PersonalState
 
-EXTRAS_FILE = "ipse_extras.safetensors"
 _INT32 = np.iinfo(np.int32)
 
 
@@ -89,23 +83,19 @@ def merge(model: Any, body: Anatomy, basis: Basis, state: PersonalState) -> Merg
         body: its anatomy.
     """
     values = torch.from_numpy(state.values())
-    gates = _block(values, state.layout, "gates").exp()  # (L, 2)
+    gates = block(values, state.layout, "gates").exp()  # (L, 2)
     merged = copy.deepcopy(model)
     _forget_hooks(merged)
     parts = {part.name: part for part in basis.linears}
     with torch.no_grad():
         for linear in body.linears:
-            delta = _delta(parts[linear.name], basis.scale, _block(values, state.layout, linear.name))
+            delta = delta_of(parts[linear.name], basis.scale, block(values, state.layout, linear.name))
             _add_rows(merged, linear, delta)
         for gate in body.gates:
             module = module_at(merged, gate.module)
-            loudness = gates[gate.layer, gate.column].to(module.weight.device)
-            # A Gemma norm scales by 1 + w, a linear by W: both become exp(g) times what they were.
-            offset = 1.0 if gate.on_norm else 0.0
-            _replace(module.weight, (module.weight.float() + offset) * loudness - offset)
-            if getattr(module, "bias", None) is not None:
-                _replace(module.bias, module.bias.float() * loudness)
-    return Merged(merged, _block(values, state.layout, "output").clone())
+            for name, value in louder(module, gate, gates[gate.layer, gate.column]).items():
+                _replace(getattr(module, name), value)
+    return Merged(merged, block(values, state.layout, "output").clone())
 
 
 def rebase(
@@ -138,87 +128,6 @@ def rebase(
     return PersonalState(new, moved.astype(np.int32))
 
 
-def export_peft(
-    state: PersonalState,
-    basis: Basis,
-    linears: Sequence[AdaptedLinear],
-    directory: Path,
-    *,
-    base_name: str | None = None,
-) -> None:
-    """Write a fork as a LoRA that PEFT-compatible runtimes load, and beside it what LoRA cannot carry.
-
-    ``lora_A = V``, ``lora_B = s U R``, with alpha = r so that PEFT's own scaling is 1. Fused linears are split
-    by rows into their modules. ``ipse_extras.safetensors`` holds the output embedding and the log-gates: a
-    runtime that ignores it runs the fork without them; :func:`apply_extras` puts them on.
-
-    This is plain text: whoever reads the directory has the fork's numbers.
-
-    Args:
-        base_name: what the adapter says it belongs to: a hub id, never a path.
-    """
-    values = torch.from_numpy(state.values())
-    parts = {part.name: part for part in basis.linears}
-    tensors: dict[str, Tensor] = {}
-    for linear in linears:
-        part = parts[linear.name]
-        r = _block(values, state.layout, linear.name)
-        b = basis.scale * torch.from_numpy(part.u.copy()) @ r  # (d_out, r)
-        a = torch.from_numpy(part.v.copy())  # (r, d_in)
-        own: tuple[Tensor, ...] = torch.split(b, list(linear.rows))
-        for module, rows in zip(linear.modules, own, strict=True):
-            tensors[f"base_model.model.{module}.lora_A.weight"] = a.clone()
-            tensors[f"base_model.model.{module}.lora_B.weight"] = rows.clone()
-    config = {
-        "peft_type": "LORA",
-        "task_type": "CAUSAL_LM",
-        "base_model_name_or_path": base_name,
-        "r": basis.rank,
-        "lora_alpha": basis.rank,
-        "lora_dropout": 0.0,
-        "bias": "none",
-        "fan_in_fan_out": False,
-        "inference_mode": True,
-        "target_modules": sorted({module.rsplit(".", 1)[1] for linear in linears for module in linear.modules}),
-    }
-    extras = {name: _block(values, state.layout, name).clone() for name in ("output", "gates")}
-    write_atomically(directory / "adapter_model.safetensors", to_safetensors(tensors, {"format": "pt"}))
-    write_atomically(directory / EXTRAS_FILE, to_safetensors(extras, {"format": "pt"}))
-    write_atomically(directory / "adapter_config.json", (json.dumps(config, indent=2, sort_keys=True) + "\n").encode())
-
-
-def apply_extras(model: Any, directory: Path) -> Any:
-    """Put an exported fork's output embedding and gates on a module tree, by hooks.
-
-    Args:
-        model: the base as transformers loads it, or that wrapped by PEFT with the exported adapter.
-
-    Returns:
-        the same model.
-
-    Raises:
-        BaseDamaged: when the file cannot be read. BaseMismatch: when it is of another base's shape.
-    """
-    tree = model.get_base_model() if hasattr(model, "get_base_model") else model
-    try:
-        with safe_open(str(directory / EXTRAS_FILE), framework="pt") as file:
-            output, gates = file.get_tensor("output"), file.get_tensor("gates")
-    except (OSError, SafetensorError) as error:
-        raise BaseDamaged(f"{EXTRAS_FILE} cannot be read: {error}.", "Export the fork again.") from error
-    body = anatomy(tree.config.to_dict())
-    if tuple(output.shape) != (body.hidden_size,) or tuple(gates.shape) != (body.layers, 2):
-        raise BaseMismatch(
-            f"The extras are for {len(gates)} layers of width {len(output)}, "
-            f"the base has {body.layers} of width {body.hidden_size}.",
-            "Use the base that the fork was made on.",
-        )
-    for gate in body.gates:
-        loudness = float(gates[gate.layer, gate.column].double().exp())
-        module_at(tree, gate.module).register_forward_hook(PersonalHook(_louder(loudness)))
-    hold_output(tree, output)
-    return model
-
-
 def hold_output(model: Any, output: Tensor) -> None:
     """Add ``output`` (h,) to every final hidden state of a module tree, before its head, from now on."""
 
@@ -229,19 +138,32 @@ def hold_output(model: Any, output: Tensor) -> None:
     module_at(model, HEAD).register_forward_pre_hook(PersonalHook(before_head))
 
 
-def _louder(loudness: float) -> Any:
-    def after(_: nn.Module, __: Any, y: Tensor) -> Tensor:
-        return (y.float() * loudness).to(y.dtype)
+def louder(module: Any, gate: Gate, loudness: Tensor, delta: Tensor | None = None) -> dict[str, Tensor]:
+    """Parameters with which a module gives ``loudness`` times what it gives now, float32, by name.
 
-    return after
+    Args:
+        loudness: exp(g), a scalar.
+        delta: (d_out, d_in), added to the weight first.
+    """
+    weight = module.weight.detach().float()
+    if delta is not None:
+        weight = weight + delta.to(weight.device)
+    # A Gemma norm scales by 1 + w, a linear by W: both become exp(g) times what they were.
+    offset = 1.0 if gate.on_norm else 0.0
+    loudness = loudness.to(weight.device)
+    parameters = {"weight": (weight + offset) * loudness - offset}
+    if getattr(module, "bias", None) is not None:
+        parameters["bias"] = module.bias.detach().float() * loudness
+    return parameters
 
 
-def _block(values: Tensor, layout: StateLayout, name: str) -> Tensor:
+def block(values: Tensor, layout: StateLayout, name: str) -> Tensor:
+    """One segment of (d,) values, in its shape."""
     segment = layout[name]
     return values[segment.slice].view(segment.shape)
 
 
-def _delta(part: LinearBasis, scale: float, r: Tensor) -> Tensor:
+def delta_of(part: LinearBasis, scale: float, r: Tensor) -> Tensor:
     """``s U R V`` (d_out, d_in) float32."""
     return scale * (torch.from_numpy(part.u.copy()) @ r @ torch.from_numpy(part.v.copy()))
 
