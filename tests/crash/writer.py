@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 from ipse.errors import HeightConflict, IpseError, StoreBusy
-from ipse.store import store as store_module
+from ipse.store import wal
 from ipse.store.rows import AppendRow
 from ipse.store.store import Store
 from ipse.wire.digest import sha256
@@ -74,7 +74,7 @@ def suffer(store: Store, fork: ForkId, last: int) -> None:
 
 def main() -> None:
     root, fork, mode, last = Path(sys.argv[1]), ForkId(sys.argv[2]), sys.argv[3], int(sys.argv[4])
-    store_module._CHECKPOINT_PAGES = 40  # fold the log every ten records, so that faults hit that too
+    wal.EVERY_SECONDS = 0.005  # move the write-ahead log all the time, so that faults hit that too
     try:
         store = Store.open(root)
     except IpseError as error:
