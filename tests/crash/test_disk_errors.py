@@ -16,7 +16,7 @@ import pytest
 from tests.crash.harness import acknowledged, check_history, new_store, start
 
 LAST = 25
-"""Appends of a run: with a log folded every ten, so that faults hit appends, folding and opening."""
+"""Appends of a run; meanwhile the write-ahead log is moved several times, so that faults hit that too, and opening."""
 
 
 @cache
@@ -28,24 +28,34 @@ def why_not() -> str:
     return f"tracing is not permitted here: {done.stderr.strip()[:80]}" if done.returncode else ""
 
 
-def run(root: Path, call: str, fault: str, when: int) -> tuple[list[str], bool]:
-    """(what the writer said, whether the fault was reached). Only calls on the store's own files are counted."""
+def inject(root: Path, fork: str, mode: str, last: int, call: str, fault: str, when: int) -> tuple[bytes, bool]:
+    """(what the writer said, whether the fault was reached). Only calls on the store's own files are counted.
+
+    They are counted in each thread: the n-th fails in the one that appends, and in the one that moves the write-ahead
+    log.
+    """
     if why_not():
         pytest.skip(why_not())
-    fork = new_store(root / "data")
     log = root / "trace"
-    inject = ["strace", "-f", "-o", str(log), "-e", f"trace={call}", "-e", f"inject={call}:{fault}:when={when}"]
-    for name in ("", "ipse.db", "ipse.db-wal", "ipse.db-shm"):
-        inject += ["-P", str(root / "data" / name).rstrip("/")]
-    output, complaints = start(root / "data", fork, "suffer", LAST, inject).communicate(timeout=120)
+    strace = ["strace", "-f", "-o", str(log), "-e", f"trace={call}", "-e", f"inject={call}:{fault}:when={when}"]
+    for name in ("", "ipse.db", "ipse.db-wal", "ipse.db-shm", "ipse.db-journal"):
+        strace += ["-P", str(root / "data" / name).rstrip("/")]
+    output, complaints = start(root / "data", fork, mode, last, strace).communicate(timeout=120)
     assert b"Traceback" not in complaints, complaints.decode()
+    trace = log.read_text()
+    return output, "INJECTED" in trace or "SIGKILL" in trace
+
+
+def run(root: Path, call: str, fault: str, when: int) -> tuple[list[str], bool]:
+    """The same with one fork that is there already; checks what is left of it."""
+    fork = new_store(root / "data")
+    output, reached = inject(root, fork, "suffer", LAST, call, fault, when)
     acks = acknowledged(output)
     height = check_history(root / "data", fork)
     last = acks[-1] if acks else 0
     assert acks == list(range(1, last + 1))
     assert last <= height <= last + 1
-    trace = log.read_text()
-    return output.decode().splitlines(), "INJECTED" in trace or "SIGKILL" in trace
+    return output.decode().splitlines(), reached
 
 
 def check_disk_error(call: str, said: list[str], reached: bool) -> None:

@@ -31,7 +31,7 @@ from types import TracebackType
 from typing import Any
 
 from ipse.errors import InputError, StoreDamaged, VerificationError
-from ipse.store import faults, writes
+from ipse.store import faults, schema, writes
 from ipse.store.opening import connect
 from ipse.store.rows import AppendRow, ForkRow, Head, StoredRecord, StoredSnapshot
 from ipse.store.writer import Writer
@@ -273,7 +273,7 @@ class Store:
     # -- the disk ------------------------------------------------------------------------------------------------
 
     def check_file(self) -> None:
-        """Let SQLite check the whole file: slow, and independent of ``verify``.
+        """Let SQLite check the whole file, and that its tables are ours: slow, and independent of ``verify``.
 
         Raises:
             StoreDamaged: with the first finding.
@@ -281,6 +281,8 @@ class Store:
         found = self._read("PRAGMA integrity_check(1)", ())
         if found != [("ok",)]:
             raise faults.damaged(self.path, str(found[0][0]) if found else "the check gave no answer")
+        if self._read(schema.DECLARED, ()) != schema.declared():
+            raise faults.damaged(self.path, "its tables are not declared as this version declares them")
 
     def _read(self, sql: str, values: tuple[object, ...]) -> list[tuple[Any, ...]]:
         with self._lock:
