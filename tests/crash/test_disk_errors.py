@@ -28,7 +28,12 @@ def why_not() -> str:
     return f"tracing is not permitted here: {done.stderr.strip()[:80]}" if done.returncode else ""
 
 
-def inject(root: Path, fork: str, mode: str, last: int, call: str, fault: str, when: int) -> tuple[bytes, bool]:
+FILES = ("", "ipse.db", "ipse.db-wal", "ipse.db-shm", "ipse.db-journal")
+
+
+def inject(
+    root: Path, fork: str, mode: str, last: int, call: str, fault: str, when: int, files: tuple[str, ...] = FILES
+) -> tuple[bytes, bool]:
     """(what the writer said, whether the fault was reached). Only calls on the store's own files are counted.
 
     They are counted in each thread: the n-th fails in the one that appends, and in the one that moves the write-ahead
@@ -38,7 +43,7 @@ def inject(root: Path, fork: str, mode: str, last: int, call: str, fault: str, w
         pytest.skip(why_not())
     log = root / "trace"
     strace = ["strace", "-f", "-o", str(log), "-e", f"trace={call}", "-e", f"inject={call}:{fault}:when={when}"]
-    for name in ("", "ipse.db", "ipse.db-wal", "ipse.db-shm", "ipse.db-journal"):
+    for name in files:
         strace += ["-P", str(root / "data" / name).rstrip("/")]
     output, complaints = start(root / "data", fork, mode, last, strace).communicate(timeout=120)
     assert b"Traceback" not in complaints, complaints.decode()
@@ -86,6 +91,16 @@ def test_a_failed_write_poisons_the_store_and_loses_nothing_acknowledged(tmp_pat
     assert reached
     assert "again StorePoisoned" in said
     check_disk_error("pwrite64", said, reached)
+
+
+def test_a_sync_that_fails_while_the_write_ahead_log_is_moved_poisons_the_store_too(tmp_path: Path) -> None:
+    fork = new_store(tmp_path / "data")
+    output, reached = inject(tmp_path, fork, "suffer", LAST, "fdatasync", "error=EIO", 1, files=("ipse.db",))
+    assert reached
+    assert b" StorePoisoned\nagain StorePoisoned\nread " in output  # appends sync another file
+    acks = acknowledged(output)
+    assert acks
+    assert acks[-1] == check_history(tmp_path / "data", fork)
 
 
 def test_no_space_for_one_write_fails_that_append_and_not_the_next(tmp_path: Path) -> None:
