@@ -34,7 +34,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
 @contextmanager
 def held_off(store: Store) -> Iterator[None]:
     """Somebody else holds the file's write lock: whoever writes meanwhile waits."""
-    other = sqlite3.connect(store.path, isolation_level=None)
+    other = sqlite3.connect(store.path, isolation_level=None, check_same_thread=False)
     other.execute("BEGIN IMMEDIATE")
     try:
         yield
@@ -196,6 +196,56 @@ def test_an_interrupted_waiter_leaves_the_queue_and_the_others_go_on(store: Stor
         thread.join()
     assert [store.verify(fork).seq for fork in forks] == [1, 1, 0]
     store.append(forks[2], row(1), expected_head=NO_DIGEST)
+
+
+def led_by_an_interrupted_thread(store: Store, work: Callable[[], object], act: Callable[[], None]) -> None:
+    """This thread leads and is interrupted; ``act`` is done by another one while it waits for the file's lock."""
+    holding = threading.Event()
+
+    def meanwhile() -> None:
+        with held_off(store):
+            holding.set()
+            until(lambda: store._writer._led)
+            act()
+
+    helper = threading.Thread(target=meanwhile)
+    helper.start()
+    holding.wait()
+    with pytest.raises(KeyboardInterrupt):
+        work()
+    helper.join()
+
+
+def test_a_leader_interrupted_before_its_turn_writes_nothing_and_the_others_go_on(store: Store) -> None:
+    forks = many_forks(store, 3)
+    futures: list[Future[None]] = []
+
+    def act() -> None:
+        futures.extend(store.append_async(fork, row(1), expected_head=NO_DIGEST) for fork in forks[1:])
+        os.kill(os.getpid(), signal.SIGINT)
+
+    led_by_an_interrupted_thread(store, lambda: store.append(forks[0], row(1), expected_head=NO_DIGEST), act)
+    assert [future.exception() for future in futures] == [None, None]
+    assert [store.verify(fork).seq for fork in forks] == [0, 1, 1]
+
+
+def test_a_leader_interrupted_in_the_middle_tells_the_others_and_a_retry_is_safe(store: Store) -> None:
+    forks = many_forks(store, 2)
+    rows = [row(1), row(1)]
+    futures: list[Future[None]] = []
+
+    def act() -> None:
+        for fork, each in zip(forks, rows, strict=True):
+            futures.append(store.append_async(fork, each, expected_head=NO_DIGEST))
+
+    def interrupted(db: sqlite3.Connection) -> None:
+        raise KeyboardInterrupt
+
+    led_by_an_interrupted_thread(store, lambda: store._writer.run(interrupted), act)
+    assert [type(future.exception()) for future in futures] == [StoreError, StoreError]
+    for fork, each in zip(forks, rows, strict=True):
+        store.append(fork, each, expected_head=NO_DIGEST)
+        assert store.verify(fork).seq == 1
 
 
 def test_the_write_ahead_log_is_moved_into_the_file_in_the_background(store: Store) -> None:
