@@ -17,6 +17,7 @@ from ipse.ledger.record import record_digest
 from ipse.store.store import FILE_NAME
 from ipse.vault.identity import Identity
 from ipse.vault.keys import RootKey
+from ipse.wire.ids import ForkId
 from tests.cli.inprocess import Outcome
 from tests.forks.tiny import Life, append, tiny_fork, turn
 
@@ -96,6 +97,7 @@ def write_another_third_record(data: Path, made: Made) -> None:
     """The owner told the end of the history anew, after the first one was published."""
     drop_the_last_record(data, made)
     with Home.open(data) as home:
+        home.store.go_on(ForkId(made.ada))
         append(tiny_fork(home), turn("another"))
 
 

@@ -147,3 +147,17 @@ def test_a_file_of_another_form_is_refused(kind: str) -> None:
         message.digest = b"" if kind == "neither" else b"short"
     with pytest.raises(VerificationError):
         RecordProof.from_bytes(MAGIC + message.SerializeToString())
+
+
+def test_a_released_field_never_changes_its_number() -> None:
+    assert {field.name: field.number for field in pb.RecordProof.DESCRIPTOR.fields} == {
+        "fork_id": 1,
+        "record_number": 2,
+        "record": 3,
+        "digest": 4,
+        "inclusion": 5,
+        "head": 6,
+        "signer": 7,
+        "blinding_value": 8,
+        "log_proof": 9,
+    }

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import islice
 
-from ipse.errors import VerificationError
+from ipse.errors import StoreRolledBack, VerificationError
 from ipse.forks.openfork import SealedHistory
 from ipse.ledger.access import Access
 from ipse.ledger.checkpoint import Log, open_checkpoint
@@ -28,6 +28,8 @@ from ipse.ledger.record import ChainHead, follow_chain
 from ipse.ledger.tree import CompactRange, inclusion_proof, leaf_hash, verify_inclusion
 from ipse.ledger.treehead import TreeHead
 from ipse.store.logrows import PublicationRow
+from ipse.store.rows import Head
+from ipse.store.seen import confirm
 from ipse.store.store import Store
 from ipse.vault.identity import PublicIdentity
 from ipse.vault.keys import ForkKey
@@ -59,6 +61,7 @@ class AuditedFork:
         heads: how many are published in the log; without the key only the newest one is looked at.
         published: records that the newest published head covers, 0 if none is published.
         log: name of the log that has the heads, empty if there is none.
+        seen: whether ``seen/`` knew the fork, and has nothing that is not here.
     """
 
     fork_id: ForkId
@@ -74,6 +77,7 @@ class AuditedFork:
     heads: int
     published: int
     log: str
+    seen: bool
 
     @property
     def checked(self) -> list[str]:
@@ -84,6 +88,8 @@ class AuditedFork:
             "who may read and write: each member was let in by the owner, and each data key is for the members alone",
             "the head of the store is the last record",
         ]
+        if self.seen:
+            found.append("the store is not older than what was seen of the fork in this folder")
         if self.opened:
             found.append("every record opens under the key of its time: its MAC, each part")
         if self.heads:
@@ -97,7 +103,8 @@ class AuditedFork:
         """What was not, in words."""
         found = []
         if self.unsigned:
-            found.append(f"who wrote the first {self.unsigned} records: they are from before signatures")
+            which = "record: it is" if self.unsigned == 1 else f"{self.unsigned} records: they are"
+            found.append(f"who wrote the first {which} from before signatures")
         if self.reads is None:
             found.append("what is sealed, each MAC, and which entries of the log the heads are: that takes the key")
             if self.identity:
@@ -105,7 +112,8 @@ class AuditedFork:
         elif not self.opened:
             found.append("what is sealed, and which entries of the log the heads are: this home may not read it now")
         since = f"after the {self.published} that are published" if self.published else "at the end, none is published"
-        found.append(f"whether records were cut off {since}: `ipse ledger publish` covers what there is")
+        too = ", and from `seen/` too" if self.seen else ""
+        found.append(f"whether records were cut off {since}{too}: `ipse ledger publish` covers what there is")
         found.append("that the sum of the updates is what the program uses: `ipse fork verify`, with the base")
         found.append("whether each update was the right step for what was said")
         return found
@@ -120,7 +128,7 @@ class _Walk:
     first: PublicIdentity | None
     unsigned: int
     members: frozenset[PublicIdentity]
-    at: Mapping[int, tuple[TreeHead, Access]]
+    at: Mapping[int, tuple[TreeHead, Access, bytes]]
 
 
 def home_log(public: PublicLog) -> Log | None:
@@ -165,12 +173,14 @@ def audit_fork(
     told = progress or (lambda done, whole: None)
     public = PublicLog(store)
     log = home_log(public)
-    # Published before logged, logged before read: whatever is appended meanwhile is more, and never less.
+    last = public.seen.last(fork_id)
+    # What was seen and published is read before the log, and that before the records: these only grow meanwhile.
     rows = [] if log is None else public.rows.publications(fork_id, log.origin)
     entries = None if log is None else _Entries(public, log)
     head = store.verify(fork_id)
     whole = head.seq * (1 if history is None else 2)
-    walk = _walk(store, fork_id, head.seq, {row.size for row in rows}, lambda done: told(done, whole))
+    sizes = {row.size for row in rows} | ({last.seq} if last is not None else set())
+    walk = _walk(store, fork_id, head.seq, sizes, lambda done: told(done, whole))
     if walk.head.digest != head.digest:
         raise VerificationError(f"The head of fork {fork_id} is not its last record.", "Restore the store from a copy.")
     me = None if history is None else history.identity.public
@@ -187,6 +197,8 @@ def audit_fork(
         first_key = history.keys.first() if rows else None
     for row in rows:
         _check_publication(row, walk, entries, first_key)
+    if last is not None:
+        _check_seen(last, fork_id, walk)
     return AuditedFork(
         fork_id=fork_id,
         owner=store.fork(fork_id).owner,
@@ -201,6 +213,7 @@ def audit_fork(
         heads=len(rows),
         published=rows[-1].size if rows else 0,
         log=log.origin if log is not None else "",
+        seen=last is not None,
     )
 
 
@@ -226,7 +239,7 @@ class _Entries:
 
 
 def _walk(store: Store, fork_id: ForkId, count: int, sizes: set[int], told: Callable[[int], None]) -> _Walk:
-    """Follow the chain of the first ``count`` records, keeping the head of the fork's tree at these sizes."""
+    """Follow the chain of the first ``count`` records; at these sizes keep head, members and digest."""
     head, access, first, unsigned = ChainHead(0, NO_DIGEST), Access(), None, 0
     tree, members, at = CompactRange(), set[PublicIdentity](), {}
     for head, access in follow_chain(_bytes(store, fork_id, count), fork_id):
@@ -235,7 +248,7 @@ def _walk(store: Store, fork_id: ForkId, count: int, sizes: set[int], told: Call
         first = first or access.owner
         members.update(access.members)
         if head.seq in sizes:
-            at[head.seq] = TreeHead(ORIGIN + fork_id, head.seq, tree.root()), access
+            at[head.seq] = TreeHead(ORIGIN + fork_id, head.seq, tree.root()), access, head.digest
         told(head.seq)
     return _Walk(head, access, first, unsigned, frozenset(members), at)
 
@@ -249,7 +262,7 @@ def _check_publication(row: PublicationRow, walk: _Walk, entries: _Entries | Non
     what = f"The head of {row.size} records of fork {row.fork_id}, published as entry {row.entry}"
     if row.size not in walk.at:
         raise VerificationError(f"{what}, covers more than the {walk.head.seq} records that are here.", _LOST)
-    head, access = walk.at[row.size]
+    head, access, _ = walk.at[row.size]
     try:
         if row.note and signed_head(row.note, row.fork_id, access.members)[0] != head:
             raise VerificationError("It was signed over other records than these.", _LOST)
@@ -257,3 +270,10 @@ def _check_publication(row: PublicationRow, walk: _Walk, entries: _Entries | Non
             entries.check(row.entry, blinded(head, blinding_value(first_key, row.size)))
     except VerificationError as error:
         raise VerificationError(f"{what}: {error.message}", error.hint or _LOST) from error
+
+
+def _check_seen(last: Head, fork_id: ForkId, walk: _Walk) -> None:
+    try:
+        confirm(last, fork_id, walk.head.seq, walk.head.digest, lambda size: walk.at[size][2] if size else NO_DIGEST)
+    except StoreRolledBack as error:
+        raise VerificationError(error.message, error.hint) from error
