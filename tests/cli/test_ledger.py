@@ -71,5 +71,5 @@ def test_a_log_whose_key_is_gone_says_so(home: Path, tmp_path: Path, ipse: Ipse)
     for words in (("show",), ("export", tmp_path / "public")):
         outcome = ipse("ledger", *words, "--data", home)
         assert outcome.code == 1
-        assert outcome.errors == [f"error: There is no log key at {home / 'log.key'}."]
+        assert outcome.errors == [f"error: There are no signing keys at {home / 'log.key'}."]
     assert not (home / "log.key").exists()

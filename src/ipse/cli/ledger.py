@@ -178,11 +178,10 @@ def _opened(settings: Settings) -> Iterator[tuple[Store, PublicLog]]:
 
 
 def _verifiers(settings: Settings) -> Log:
-    from ipse.ledger.log import log_of
-    from ipse.vault.logkeys import FILE_NAME as KEY_NAME
-    from ipse.vault.logkeys import load_log_key
+    from ipse.ledger.log import KEY_NAME, log_of
+    from ipse.vault.signerfile import load_signer
 
-    return log_of(load_log_key(settings.data / KEY_NAME))
+    return log_of(load_signer(settings.data / KEY_NAME))
 
 
 def _tell_none(screen: Screen, settings: Settings) -> None:

@@ -22,7 +22,9 @@ keys. To notice that is what witnesses are for. An entry's meaning is for who ma
 
 from __future__ import annotations
 
+import secrets
 import time
+from base64 import b32encode
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,7 +38,11 @@ from ipse.ledger.tree import EMPTY_ROOT, leaf_hash, read_root
 from ipse.ledger.treehead import TreeHead
 from ipse.store.logrows import LogRow, LogRows, TileRow, moved
 from ipse.store.store import Store
-from ipse.vault.logkeys import FILE_NAME, LogKey, create_log_key, load_log_key, new_log_key, renew_log_key
+from ipse.vault.signerfile import Signer, create_signer, load_signer, new_signer, renew_signer
+
+KEY_NAME = "log.key"
+
+_NAME_BYTES = 10
 
 
 def now_s() -> int:
@@ -52,28 +58,28 @@ class Appended:
     checkpoint: bytes
 
 
-def note_keys(key: LogKey) -> tuple[NoteKey, NoteKey]:
+def note_keys(key: Signer) -> tuple[NoteKey, NoteKey]:
     """The two keys of a log; both sign each checkpoint. They are called as the log is."""
     return (
-        NoteKey(key.origin, SignatureType.ED25519, key.ed25519),
-        NoteKey(key.origin, SignatureType.ML_DSA_44_COSIGNATURE, key.ml_dsa_44),
+        NoteKey(key.name, SignatureType.ED25519, key.ed25519),
+        NoteKey(key.name, SignatureType.ML_DSA_44_COSIGNATURE, key.ml_dsa_44),
     )
 
 
-def log_of(key: LogKey) -> Log:
+def log_of(key: Signer) -> Log:
     """The log as its verifiers know it."""
-    return Log(key.origin, tuple(each.verifier() for each in note_keys(key)))
+    return Log(key.name, tuple(each.verifier() for each in note_keys(key)))
 
 
 class LogWriter:
     """Appends to the log of a store. Make it with ``open`` or ``new_log``; one for each thread."""
 
-    def __init__(self, store: Store, key: LogKey, clock: Callable[[], int] = now_s) -> None:
+    def __init__(self, store: Store, key: Signer, clock: Callable[[], int] = now_s) -> None:
         self.public = PublicLog(store)
         self.log = log_of(key)
         self._keys = note_keys(key)
         self._clock = clock
-        self.head = TreeHead(key.origin, 0, EMPTY_ROOT)
+        self.head = TreeHead(key.name, 0, EMPTY_ROOT)
 
     @classmethod
     def open(cls, store: Store, *, origin: str | None = None, clock: Callable[[], int] = now_s) -> LogWriter:
@@ -88,8 +94,8 @@ class LogWriter:
             StoreRolledBack: an older copy of the store was put back before the log's first entry.
             InputError: the origin cannot name a log.
         """
-        path = store.path.parent / FILE_NAME
-        key = load_log_key(path) if path.exists() or LogRows(store).head() else _create_or_load(path, origin)
+        path = store.path.parent / KEY_NAME
+        key = load_signer(path) if path.exists() or LogRows(store).head() else _create_or_load(path, origin)
         writer = cls(store, key, clock)
         writer.reload()
         return writer
@@ -184,7 +190,7 @@ class LogWriter:
         """The head in a row, if it is what these keys signed."""
         if row.origin != self.log.origin:
             raise VaultError(
-                f"The log in the store is {row.origin}, and {FILE_NAME} signs for {self.log.origin}.",
+                f"The log in the store is {row.origin}, and {KEY_NAME} signs for {self.log.origin}.",
                 "Put the key of that log back, or start another log with `ipse ledger new`.",
             )
         open_checkpoint(row.checkpoint, self.log)
@@ -215,24 +221,27 @@ def new_log(store: Store, *, origin: str | None = None, clock: Callable[[], int]
         VaultError: the key file cannot be written.
         StoreError: as they say.
     """
-    key = new_log_key(origin)
+    key = new_signer(_name(origin))
     there = LogRows(store).head()
-    if there is not None and there.origin == key.origin:
-        raise InputError(f"{key.origin} is the log that is here.", "Another log needs another origin.")
+    if there is not None and there.origin == key.name:
+        raise InputError(f"{key.name} is the log that is here.", "Another log needs another origin.")
     writer = LogWriter(store, key, clock)
     writer._confirm_seen(writer.head)
-    renew_log_key(store.path.parent / FILE_NAME, key)
+    renew_signer(store.path.parent / KEY_NAME, key)
     writer._restart()
     return writer
 
 
-def _create_or_load(path: Path, origin: str | None) -> LogKey:
+def _name(origin: str | None) -> str:
+    """A random name where none is given: ``ipse.local/`` and 16 letters or digits."""
+    return f"ipse.local/{b32encode(secrets.token_bytes(_NAME_BYTES)).decode().lower()}" if origin is None else origin
+
+
+def _create_or_load(path: Path, origin: str | None) -> Signer:
     """Make the key file; if another process made it in the meantime, use that one."""
-    key = new_log_key(origin)
     try:
-        create_log_key(path, key)
+        return create_signer(path, _name(origin))
     except VaultError:
         if not path.exists():
             raise
-        return load_log_key(path)
-    return key
+        return load_signer(path)
