@@ -102,6 +102,14 @@ class Store:
             ).fetchone()[0]
             db.execute("INSERT INTO head (fork, seq, digest) VALUES (?, 0, ?)", (number, NO_DIGEST))
 
+    def swap_key_check(self, fork_id: ForkId, expected: bytes, value: bytes) -> bool:
+        """Say that a fork opens with another root from now on; False if its check value is not the expected one."""
+        with self._write() as db:
+            done = db.execute(
+                "UPDATE fork SET key_check = ? WHERE fork_id = ? AND key_check = ?", (value, fork_id, expected)
+            )
+            return done.rowcount == 1
+
     def fork(self, fork_id: ForkId) -> ForkRow:
         """One fork.
 
