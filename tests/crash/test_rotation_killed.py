@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The machine stops, or the disk fails, at one system call of a rotation: nothing is lost, and the next run finishes it.
+"""The machine stops, or the disk fails, at one system call of a rotation: nothing is lost, the next run finishes it.
 
 strace kills the process at the n-th call of one kind, or answers it with an error. Calls are those that make a change
 durable or visible, of the key files and of the store.

@@ -5,13 +5,14 @@ from __future__ import annotations
 
 import sqlite3
 import stat
+import threading
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
 
-from ipse.errors import InputError, IpseError, VaultError, VerificationError, WrongKey
+from ipse.errors import HeightConflict, InputError, IpseError, VaultError, VerificationError, WrongKey
 from ipse.forks.home import KEY_NAME, NEXT_NAME, WRAP_NAME, Home, confirm_root, confirm_settled, key_ring, next_ring
 from ipse.forks.members import devices_of, go_on_as, let_in
 from ipse.forks.openfork import OpenFork
@@ -23,7 +24,7 @@ from ipse.vault.keyring import nobody_to_ask
 from ipse.vault.keys import RootKey, check_value, fork_key, load_root_key, write_root_key
 from ipse.vault.words import root_of, words_of
 from ipse.vault.wraps import load_wrap
-from tests.forks.rotated import CHEAP, NEW, OLD, check_all_there, histories, made, opened_by, texts
+from tests.forks.rotated import CHEAP, NEW, OLD, SAID, check_all_there, histories, made, opened_by, texts
 from tests.forks.tiny import LAYOUT, append, turn
 
 
@@ -105,6 +106,8 @@ def test_the_old_root_is_kept_where_one_says(folder: Path, tmp_path: Path) -> No
     before = (folder / KEY_NAME).read_bytes()
     with pytest.raises(VaultError, match="already"):  # another root's: not written over
         turned(folder, keep_old=kept)
+    with pytest.raises(InputError, match="where the new root goes"):
+        turned(folder, keep_old=folder / ".." / folder.name / KEY_NAME)
     assert (folder / KEY_NAME).read_bytes() == before
     confirm_settled(folder)
 
@@ -238,3 +241,71 @@ def test_somebody_who_writes_meanwhile_with_the_old_root_is_refused_and_loses_no
     with Home.open(folder) as home:
         kinds = [record.kind for record, _ in histories(home)["ada"].records()]
         assert kinds.count(RecordKind.ROTATE) == 1
+
+
+def test_what_somebody_records_while_the_root_is_rotated_is_there_or_was_refused(folder: Path) -> None:
+    """The writer was started with the old root. What was acknowledged before the fork was handed over is kept."""
+    acknowledged: list[str] = []
+    started = threading.Event()
+
+    def write(chat: OpenFork) -> None:
+        for number in range(2000):
+            try:
+                append(chat, turn(f"said {number}"))
+            except HeightConflict:
+                with suppress(IpseError):
+                    chat.reload()
+                return
+            except IpseError:
+                return
+            acknowledged.append(f"said {number}")
+            started.set()
+
+    with Home.open(folder) as home:
+        chat = home.open_fork(histories(home)["ada"].row.fork_id, LAYOUT)
+        writer = threading.Thread(target=write, args=(chat,))
+        writer.start()
+        started.wait()
+        new = turned(folder)
+        writer.join()
+    check_all_there(folder, new)
+    with Home.open(folder) as home:
+        assert texts(histories(home)["ada"]) == [*SAID["ada"], *acknowledged]
+
+
+def test_of_two_rotations_at_one_time_the_second_finds_another_root(folder: Path) -> None:
+    for _ in range(5):
+        start = threading.Barrier(2)
+        failed: list[IpseError] = []
+
+        def attempt(start: threading.Barrier = start, failed: list[IpseError] = failed) -> None:
+            start.wait()
+            try:
+                rotate(folder, nobody_to_ask, nobody_to_ask)
+            except IpseError as error:
+                failed.append(error)
+
+        threads = [threading.Thread(target=attempt) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(failed) <= 1  # none, where one began after the other had ended
+        confirm_settled(folder)
+        check_all_there(folder, load_root_key(folder / KEY_NAME))
+
+
+def test_a_snapshot_from_before_opens_under_the_new_root(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ipse.forks.openfork.SNAPSHOT_EVERY", 2)
+    with Home.open(folder) as home:
+        fork = home.open_fork(histories(home)["ada"].row.fork_id, LAYOUT)
+        append(fork, turn("d"))
+        found = fork.snapshot()
+    turned(folder)
+    with Home.open(folder) as home:
+        again = home.open_fork(fork.row.fork_id, LAYOUT)
+        kept = again.snapshot()
+        assert found is not None
+        assert kept is not None
+        assert kept[0].same_as(found[0])
+        assert again.folded.z.tobytes() == fork.folded.z.tobytes()

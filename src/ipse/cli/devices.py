@@ -15,7 +15,7 @@ from ipse.cli.opening import existing_fork, opened_home
 from ipse.cli.screen import Screen, first_line
 from ipse.cli.settings import Settings, store_options
 from ipse.cli.told import when
-from ipse.errors import InputError
+from ipse.errors import InputError, VerificationError
 
 if TYPE_CHECKING:
     from ipse.forks.members import Device
@@ -26,6 +26,8 @@ _MAX_IDENTITY_FILE_BYTES = 64 * 1024
 _MAX_NAME_CHARACTERS = 100
 _LEAST_HEX = 16
 """Hex characters of an identity that name a device: those that a record names it by."""
+
+_HINT = "Print it again with `ipse key show --public` on the device; it is one line."
 
 _fork_option = click.option("--fork", metavar="OWNER|ID", help="Of one fork.  [default: of every fork here]")
 
@@ -107,7 +109,7 @@ def add(settings: Settings, file: Path, name: str, fork: str | None) -> None:
         if not new:
             if any(head.seq for _, head, _ in places):
                 raise InputError(f"{device.name} is a member already.", "See `ipse key devices`.")
-            raise InputError("There is no fork with a record yet.", "Say something to it first.")
+            raise InputError("There is no fork with a record yet.", "Say something to one first.")
         done = [(history.row.fork_id, let_in(history, device, called, now_ms()).seq) for history in new]
     facts = {"identity": device.name, "name": called, "forks": [{"fork": f, "record": seq} for f, seq in done]}
     _tell(
@@ -120,10 +122,10 @@ def add(settings: Settings, file: Path, name: str, fork: str | None) -> None:
 
 
 @devices_group.command("remove", epilog="\b\nExample:\n  ipse key devices remove i_0123456789abcdef0123456789abcdef\n")
-@click.argument("device", metavar="ID")
+@click.argument("member", metavar="ID")
 @_fork_option
 @store_options
-def remove(settings: Settings, device: str, fork: str | None) -> None:
+def remove(settings: Settings, member: str, fork: str | None) -> None:
     """Put a device out, by its id or at least 16 hex characters of it.
 
     What it wrote stays, and what it could read it may have kept; it reads nothing that comes later.
@@ -132,11 +134,11 @@ def remove(settings: Settings, device: str, fork: str | None) -> None:
     from ipse.forks.members import devices_of, put_out
 
     screen = Screen(as_json=settings.as_json)
-    wanted = device.lower().removeprefix("i_")
+    wanted = member.lower().removeprefix("i_")
     with _histories(settings, fork) as histories:
         found = [(history, each) for history in histories for each in devices_of(history) if _is(each, wanted)]
         if not found:
-            raise InputError(f"No device has the id {first_line(device, 40)}.", "See `ipse key devices`.")
+            raise InputError(f"No device has the id {first_line(member, 40)}.", "See `ipse key devices`.")
         done = [
             (history.row.fork_id, put_out(history, each.identity.short_id, now_ms()).seq) for history, each in found
         ]
@@ -176,7 +178,12 @@ def _identity_in(file: Path) -> PublicIdentity:
             data = stream.read(_MAX_IDENTITY_FILE_BYTES)
     except OSError as error:
         raise InputError(f"{file} cannot be read: {error.strerror}.", "Check the path.") from error
-    return PublicIdentity.from_text(data.decode("ascii", errors="replace"))
+    try:
+        identity = PublicIdentity.from_text(data.decode("ascii", errors="replace"))
+        identity.seal_to(b"", b"")  # a key that cannot be sealed to is found before anything is recorded
+    except VerificationError as error:
+        raise VerificationError(f"{file} holds no public identity: {error.message}", _HINT) from error
+    return identity
 
 
 def _checked_name(name: str) -> str:

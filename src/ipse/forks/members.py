@@ -103,6 +103,7 @@ def _append(
 ) -> Record:
     head, access = access_of(history)
     if head.seq and access.owner is None:
+        Access(history.identity.public).changed(kind, identity, member)  # nothing is signed for what cannot be
         head, access = _claimed(history, head, now_ms)
     blank = replace(_blank(history, head, kind, now_ms), input_text=input_text)
     record, head, _ = _appended(history, replace(blank, identity=identity, member=member), head, access)

@@ -95,7 +95,7 @@ def rotate(
                 for row in store.forks():
                     _confirm_ready(store, row, old)
             if keep_old is not None and old is not None:
-                _keep(keep_old, old)
+                _keep(keep_old, old, present)
             new = load_root_key(coming.key_path) if moving else _next_root(present, coming, words, cost)
             rows = store.forks() if store is not None else []
             handed_over = sum(_hand_over(store, row, old, new, present) for row in rows if store is not None)
@@ -143,7 +143,9 @@ def _next_root(present: KeyRing, coming: KeyRing, words: str | None, cost: Cost)
     return root
 
 
-def _keep(path: Path, old: RootKey) -> None:
+def _keep(path: Path, old: RootKey, present: KeyRing) -> None:
+    if path.resolve() in (present.key_path.resolve(), present.wrap_path.resolve()):
+        raise InputError(f"{path} is where the new root goes.", "Keep the old one under another name.")
     if not path.exists() or load_root_key(path) != old:
         write_root_key(path, old)
     sync_file(path)
