@@ -19,6 +19,7 @@ from ipse.errors import VerificationError, WrongKey
 from ipse.forks.home import Home, confirm_settled, key_ring, next_ring
 from ipse.forks.rotation import rotate
 from ipse.ledger.record import RecordKind
+from ipse.store.seen import FOLDER_NAME
 from ipse.store.store import FILE_NAME, Store
 from ipse.vault.keyring import nobody_to_ask
 from ipse.vault.keys import RootKey, load_root_key
@@ -91,7 +92,7 @@ def check_nothing_lost(folder: Path, old: RootKey) -> None:
 def check_finished(folder: Path, old: RootKey) -> None:
     confirm_settled(folder)
     names = {path.name for path in folder.iterdir() if not path.name.startswith(FILE_NAME)}
-    assert names == {"root.key", "root.wrap"}
+    assert names == {"root.key", "root.wrap", FOLDER_NAME}
     new = key_ring(folder).open(nobody_to_ask)
     assert new != old
     assert load_wrap(key_ring(folder).wrap_path).open(NEW) == new

@@ -18,6 +18,7 @@ from ipse.forks.members import devices_of, go_on_as, let_in
 from ipse.forks.openfork import OpenFork
 from ipse.forks.rotation import rotate
 from ipse.ledger.record import RecordKind, check_chain
+from ipse.store.seen import FOLDER_NAME
 from ipse.store.store import FILE_NAME, Store
 from ipse.vault.identity import Identity
 from ipse.vault.keyring import nobody_to_ask
@@ -86,7 +87,7 @@ def test_the_new_root_has_the_forms_of_the_old_one_and_nothing_is_kept_of_that(
     partial = folder / f".{KEY_NAME}.0123456789abcdef"  # of a killed writer
     partial.write_text("")
     new = turned(folder)
-    assert sorted(path.name for path in folder.iterdir() if not path.name.startswith(FILE_NAME)) == sorted(forms)
+    assert {path.name for path in folder.iterdir() if not path.name.startswith(FILE_NAME)} == {*forms, FOLDER_NAME}
     for name in forms:
         assert stat.S_IMODE((folder / name).stat().st_mode) == 0o600
     if WRAP_NAME in forms:

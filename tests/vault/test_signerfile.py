@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ipse.errors import InputError, VaultError
-from ipse.vault.signerfile import Signer, create_signer, load_signer, new_signer, renew_signer
+from ipse.vault.signerfile import Signer, create_signer, load_signer
 
 NAME = "witness.example/one"
 
@@ -34,15 +34,6 @@ def test_the_two_seeds_are_drawn_apart_and_shown_nowhere(path: Path) -> None:
     assert made.ed25519 != made.ml_dsa_44
     assert made != create_signer(path.with_name("other"), NAME)
     assert repr(made) == f"Signer({NAME!r}, hidden)"
-
-
-def test_a_renewed_signer_keeps_all_old_ones_beside_it(path: Path) -> None:
-    signers = [new_signer(name) for name in ("one.example", "two.example", "three.example")]
-    kept = [renew_signer(path, signer) for signer in signers]
-    assert kept == [None, path.with_name("witness.key.1"), path.with_name("witness.key.2")]
-    assert load_signer(path) == signers[2]
-    assert [load_signer(path.with_name(f"witness.key.{n}")) for n in (1, 2)] == signers[:2]
-    assert path.with_name("witness.key.1").stat().st_mode & 0o777 == 0o600
 
 
 def test_keys_that_others_may_read_are_refused_with_the_command_that_helps(path: Path) -> None:
@@ -77,13 +68,6 @@ def test_what_is_no_file_of_keys_is_one_clear_error(path: Path) -> None:
         load_signer(path)
     with pytest.raises(VaultError):
         create_signer(path / ("x" * 300), NAME)
-
-
-def test_a_folder_that_cannot_be_is_a_vault_error(tmp_path: Path) -> None:
-    (tmp_path / "home").write_text("")
-    for write in (lambda path: create_signer(path, NAME), lambda path: renew_signer(path, new_signer(NAME))):
-        with pytest.raises(VaultError, match="cannot be written"):
-            write(tmp_path / "home" / "log.key")
 
 
 @pytest.mark.parametrize("name", ["", "a b", "a+b", "a\nb", "a\tb", "é", "a" * 256, "a\x7f"])

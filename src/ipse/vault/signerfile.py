@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The file of one who signs in public, a log or a witness: a name, and two seeds, one for each kind of signature. ::
+"""The file of one who signs in public: a name, and two seeds of 32 bytes, one for each kind of signature. ::
 
     ipse-signer-v1
     name witness.example/one
@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ipse.errors import InputError, VaultError
-from ipse.vault.files import changing, create_file, read_file, replace_file
+from ipse.vault.files import create_file, read_file
 from ipse.wire.digest import sha256
 
 SEED_BYTES = 32
@@ -43,7 +43,6 @@ _LINES = re.compile(
     re.ASCII,
 )
 _MAX_FILE_BYTES = 4096
-_HINT = "Put your copy of the file back; without one, start a log (`ipse ledger new`) or a witness of another name."
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,20 +73,11 @@ class Signer:
         if not _NAME.fullmatch(name):
             raise InputError(
                 "Expected a name of 1 to 255 visible ASCII characters without plus signs and spaces.",
-                "Take the address that others will find it at, without https://, like example.com/log.",
+                "Take one that others can find you by, like example.com/witness.",
             )
 
     def __repr__(self) -> str:
         return f"Signer({self.name!r}, hidden)"
-
-
-def new_signer(name: str, rng: Callable[[int], bytes] = secrets.token_bytes) -> Signer:
-    """A name with new seeds, kept nowhere yet.
-
-    Raises:
-        InputError: the name cannot be one.
-    """
-    return Signer(name, rng(SEED_BYTES), rng(SEED_BYTES))
 
 
 def create_signer(path: Path, name: str, rng: Callable[[int], bytes] = secrets.token_bytes) -> Signer:
@@ -97,33 +87,16 @@ def create_signer(path: Path, name: str, rng: Callable[[int], bytes] = secrets.t
         InputError: the name cannot be one.
         VaultError: there is a file already, or it cannot be written.
     """
-    signer = new_signer(name, rng)
+    signer = Signer(name, rng(SEED_BYTES), rng(SEED_BYTES))
     try:
         create_file(path, _COMMENT + _spell(signer))
     except FileExistsError as error:
         raise VaultError(f"There are signing keys at {path} already.", "They were left as they are.") from error
     except OSError as error:
-        raise _unwritable(path, error) from error
+        raise VaultError(
+            f"The signing keys {path} cannot be written: {error.strerror}.", "Choose a folder that you can write to."
+        ) from error
     return signer
-
-
-def renew_signer(path: Path, signer: Signer) -> Path | None:
-    """Put another signer in the place of the one that is there, if any. The old file is kept beside it.
-
-    Returns:
-        Where the old one is kept: ``log.key.1``, or the next number that is free.
-
-    Raises:
-        VaultError: it cannot be written.
-    """
-    try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with changing(path.parent):
-            kept = _kept_aside(path)
-            replace_file(path, _COMMENT + _spell(signer))
-    except OSError as error:
-        raise _unwritable(path, error) from error
-    return kept
 
 
 def load_signer(path: Path) -> Signer:
@@ -135,7 +108,7 @@ def load_signer(path: Path) -> Signer:
     try:
         found = read_file(path, _MAX_FILE_BYTES + 1)
     except FileNotFoundError as error:
-        raise VaultError(f"There are no signing keys at {path}.", _HINT) from error
+        raise VaultError(f"There are no signing keys at {path}.", "Make them, or give the right folder.") from error
     except OSError as error:
         raise VaultError(f"The signing keys {path} cannot be read: {error.strerror}.", "Check their owner.") from error
     if found is None:
@@ -158,7 +131,7 @@ def _base32(seed: bytes) -> str:
 
 
 def _parse(data: bytes, path: Path) -> Signer:
-    damaged = VaultError(f"The signing keys in {path} are damaged.", _HINT)
+    damaged = VaultError(f"The signing keys in {path} are damaged.", "Restore the file from your copy.")
     lines = [line.rstrip("\r") for line in data.decode("ascii", errors="replace").split("\n")]
     text = "".join(f"{line}\n" for line in lines if line and not line.startswith("#"))
     match = _LINES.fullmatch(text)
@@ -172,23 +145,3 @@ def _parse(data: bytes, path: Path) -> Signer:
     if _spell(signer) != text:
         raise damaged
     return signer
-
-
-def _kept_aside(path: Path) -> Path | None:
-    """A second name for the file that is there."""
-    number = 1
-    while path.exists():
-        kept = path.with_name(f"{path.name}.{number}")
-        try:
-            os.link(path, kept)
-        except FileExistsError:
-            number += 1
-        else:
-            return kept
-    return None
-
-
-def _unwritable(path: Path, error: OSError) -> VaultError:
-    return VaultError(
-        f"The signing keys {path} cannot be written: {error.strerror}.", "Choose a folder that you can write to."
-    )
