@@ -77,10 +77,17 @@ def test_a_log_needs_neither_torch_nor_a_key(home: Path, tmp_path: Path) -> None
     assert (logged.returncode, logged.stderr, logged.stdout) == (0, "", "Nothing yet.\n")
 
 
-@pytest.mark.parametrize("words", ["key show", "key words --yes"])
+@pytest.mark.parametrize("words", ["key show", "key show --public", "key words --yes", "key devices"])
 def test_the_key_is_looked_after_without_torch(words: str, home: Path) -> None:
     done = ipse(*words.split(), "--data", str(home))
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_key_is_made_and_rotated_without_torch(home: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(home, tmp_path / "copy")
+    for words, folder in (("key init", tmp_path / "new"), ("key rotate", copy)):
+        done = ipse(*words.split(), "--data", str(folder))
+        assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_a_witness_needs_no_torch(tmp_path: Path) -> None:
