@@ -108,6 +108,21 @@ class Seen:
                 "What was to be noted is in the store; make room or check the folder, then try again.",
             ) from error
 
+    def forget(self, name: str) -> None:
+        """Remove what was noted under this name, for a history that is erased. Harmless to repeat.
+
+        Raises:
+            StoreError: it cannot be removed.
+            InputError: such a name is not taken.
+        """
+        path = self._path(name)
+        try:
+            path.unlink(missing_ok=True)
+            if self.folder.exists():
+                _sync_names(self.folder)
+        except OSError as error:
+            raise StoreError(f"The file {path} cannot be removed: {error.strerror}.", "Check its owner.") from error
+
     def _path(self, name: str) -> Path:
         if not _NAME.fullmatch(name):
             raise InputError(f"Nothing is noted under the name {name[:80]!r}.")

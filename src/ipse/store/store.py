@@ -41,6 +41,10 @@ from ipse.wire.ids import ForkId, OwnerId
 FILE_NAME = "ipse.db"
 
 _FORK_COLUMNS = tuple(column.name for column in fields(ForkRow))
+_NUMBER = "(SELECT number FROM fork WHERE fork_id = ? AND erased_ms IS NULL)"
+_NUMBER_AND_HEAD = (
+    "SELECT number, seq, digest FROM fork JOIN head ON fork = number WHERE fork_id = ? AND erased_ms IS NULL"
+)
 _CHECKPOINT_PAGES = 500
 _CHUNK_RECORDS = 256
 
@@ -108,17 +112,18 @@ class Store:
         Raises:
             InputError: it is not in this store.
         """
-        rows = self._forks("WHERE fork_id = ?", (fork_id,))
+        rows = self._forks("AND fork_id = ?", (fork_id,))
         if not rows:
             raise _unknown(fork_id)
         return rows[0]
 
     def forks(self, owner: OwnerId | None = None) -> list[ForkRow]:
-        """All forks, or those of one owner, oldest first."""
-        return self._forks("", ()) if owner is None else self._forks("WHERE owner = ?", (owner,))
+        """All forks, or those of one owner, oldest first; none that was erased (erasure.py)."""
+        return self._forks("", ()) if owner is None else self._forks("AND owner = ?", (owner,))
 
     def _forks(self, where: str, values: tuple[object, ...]) -> list[ForkRow]:
-        rows = self._read(f"SELECT {', '.join(_FORK_COLUMNS)} FROM fork {where} ORDER BY number", values)
+        columns = ", ".join(_FORK_COLUMNS)
+        rows = self._read(f"SELECT {columns} FROM fork WHERE erased_ms IS NULL {where} ORDER BY number", values)
         return [ForkRow(**dict(zip(_FORK_COLUMNS, row, strict=True))) for row in rows]
 
     # -- records -------------------------------------------------------------------------------------------------
@@ -145,9 +150,7 @@ class Store:
                 raise DuplicateOperation(
                     f"Operation {row.op_id.hex()} is recorded already.", "It is done: do not repeat it."
                 )
-            found = db.execute(
-                "SELECT number, seq, digest FROM fork JOIN head ON fork = number WHERE fork_id = ?", (fork_id,)
-            ).fetchone()
+            found = db.execute(_NUMBER_AND_HEAD, (fork_id,)).fetchone()
             if found is None:
                 raise _unknown(fork_id)
             number, seq, digest = found
@@ -168,10 +171,10 @@ class Store:
         Raises:
             InputError: there is no such fork.
         """
-        rows = self._read("SELECT seq, digest FROM fork JOIN head ON fork = number WHERE fork_id = ?", (fork_id,))
+        rows = self._read(_NUMBER_AND_HEAD, (fork_id,))
         if not rows:
             raise _unknown(fork_id)
-        return Head(*rows[0])
+        return Head(*rows[0][1:])
 
     def records(self, fork_id: ForkId, after_seq: int = 0) -> Iterator[StoredRecord]:
         """The records after this number, in order, read in pieces.
@@ -237,19 +240,13 @@ class Store:
         """Bytes of a fork's records and snapshots, without what the database adds."""
         total = 0
         for table in ("record", "snapshot"):
-            rows = self._read(
-                f"SELECT COALESCE(SUM(length(data)), 0) FROM {table}"
-                " WHERE fork = (SELECT number FROM fork WHERE fork_id = ?)",
-                (fork_id,),
-            )
+            rows = self._read(f"SELECT COALESCE(SUM(length(data)), 0) FROM {table} WHERE fork = {_NUMBER}", (fork_id,))
             total += rows[0][0]
         return total
 
     def _records(self, fork_id: ForkId, where: str, values: tuple[object, ...]) -> list[tuple[Any, ...]]:
         return self._read(
-            "SELECT seq, op_id, digest, data FROM record"
-            f" WHERE fork = (SELECT number FROM fork WHERE fork_id = ?) AND {where}",
-            (fork_id, *values),
+            f"SELECT seq, op_id, digest, data FROM record WHERE fork = {_NUMBER} AND {where}", (fork_id, *values)
         )
 
     # -- snapshots and markers -----------------------------------------------------------------------------------
@@ -261,9 +258,7 @@ class Store:
             InputError: there is no such fork, or it has not come so far.
         """
         with self._write(len(data)) as db:
-            found = db.execute(
-                "SELECT number, seq FROM fork JOIN head ON fork = number WHERE fork_id = ?", (fork_id,)
-            ).fetchone()
+            found = db.execute(_NUMBER_AND_HEAD, (fork_id,)).fetchone()
             if found is None:
                 raise _unknown(fork_id)
             if not 0 <= seq <= found[1]:
@@ -277,8 +272,7 @@ class Store:
         the log: the records say the same, only slower.
         """
         rows = self._read(
-            "SELECT seq, data FROM snapshot WHERE fork = (SELECT number FROM fork WHERE fork_id = ?) AND seq <= ?"
-            " ORDER BY seq DESC LIMIT 1",
+            f"SELECT seq, data FROM snapshot WHERE fork = {_NUMBER} AND seq <= ? ORDER BY seq DESC LIMIT 1",
             (fork_id, at_or_before_seq),
         )
         return StoredSnapshot(*rows[0]) if rows else None
@@ -287,10 +281,7 @@ class Store:
         """Forget all snapshots of a fork, or those of records before this one. Loses nothing but time."""
         limit = 2**63 - 1 if before_seq is None else before_seq
         with self._write() as db:
-            db.execute(
-                "DELETE FROM snapshot WHERE fork = (SELECT number FROM fork WHERE fork_id = ?) AND seq < ?",
-                (fork_id, limit),
-            )
+            db.execute(f"DELETE FROM snapshot WHERE fork = {_NUMBER} AND seq < ?", (fork_id, limit))
 
     def swap_marker(self, key: str, expected: bytes | None, value: bytes) -> bool:
         """Keep a small value under a name, if the one there now is the expected one (None: there is none).
@@ -321,6 +312,18 @@ class Store:
         found = self._read("PRAGMA integrity_check(1)", ())
         if found != [("ok",)]:
             raise faults.damaged(self.path, str(found[0][0]) if found else "the check gave no answer")
+
+    def _whole_file(self, statement: str) -> list[tuple[Any, ...]]:
+        """Something about the whole file that SQLite makes durable by itself: VACUUM, folding the log."""
+        with self._lock:
+            if self._poisoned:
+                raise faults.poisoned(self.path)
+            try:
+                return self._connection.execute(statement).fetchall()
+            except faults.RAISED as error:
+                explained = faults.explain(error, self.path)
+                self._note_failure(explained)
+                raise explained from error
 
     def _read(self, sql: str, values: tuple[object, ...]) -> list[tuple[Any, ...]]:
         with self._lock:
