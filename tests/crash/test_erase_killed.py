@@ -17,10 +17,10 @@ from pathlib import Path
 import pytest
 
 from ipse.errors import StoreFull
-from ipse.forks.erase import erase, erased_fork, finish_erasures
+from ipse.forks.erase import erase, erased_fork
 from ipse.forks.home import Home
 from ipse.forks.verify import verify_fork
-from ipse.store.erasure import digests
+from ipse.store.erasure import Erasure
 from ipse.store.seen import FOLDER_NAME, Seen
 from ipse.store.store import FILE_NAME, Store
 from ipse.wire.ids import ForkId
@@ -58,7 +58,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
                 append(stays, turn(f"turn {count}"))
         fork, other = goes.row.fork_id, stays.row.fork_id
         Seen(folder / FOLDER_NAME).note(fork, 1, bytes(32), sync=False)
-        return Made(folder, fork, other, traces(home, fork, others=[other]), digests(home.store, fork))
+        return Made(folder, fork, other, traces(home, fork, others=[other]), home.store.digests(fork))
 
 
 def run(made: Made, root: Path, call: str, fault: str, when: int) -> tuple[str, bool]:
@@ -99,7 +99,7 @@ def check_gone(made: Made, home: Home) -> None:
     assert made.traces.in_folder(home.root) == set()
     assert not (home.root / FOLDER_NAME / made.fork).exists()
     assert erased_fork(home.store, made.fork).unfinished is None
-    assert digests(home.store, made.fork) == made.digests
+    assert Erasure(home.store).digests(made.fork) == made.digests
     assert verify_fork(home.store, home.open_fork(made.other, LAYOUT)).records == RECORDS // 10
     home.store.check_file()
 

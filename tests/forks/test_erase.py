@@ -16,13 +16,15 @@ from ipse.forks.erase import Erased, erase, erased_fork, finish_erasures
 from ipse.forks.home import Home
 from ipse.forks.members import access_of, let_in
 from ipse.forks.openfork import OpenFork, SealedHistory
+from ipse.forks.publish import publish
 from ipse.forks.verify import verify_fork
 from ipse.ledger.envelope import read_envelope
-from ipse.ledger.forkhead import blinded, blinding_value, check_root, head_of, open_head, sign_head
+from ipse.ledger.forkhead import blinded, blinding_value, check_root, open_head
 from ipse.ledger.log import LogWriter
 from ipse.ledger.publiclog import check_log
 from ipse.ledger.tree import inclusion_proof, leaf_hash, list_reader, verify_inclusion
-from ipse.store.erasure import Destroyed, Erasure, digests
+from ipse.store.erasure import Destroyed, Erasure
+from ipse.store.logrows import PublicationRow
 from ipse.store.rows import ForkRow
 from ipse.store.seen import FOLDER_NAME, Seen
 from ipse.store.store import FILE_NAME, Store
@@ -73,6 +75,7 @@ def test_nothing_of_an_erased_fork_is_in_any_file(home: Home, secure_delete: str
     for count in range(95):  # two snapshots, of which one was dropped, and two data keys
         append(ada.fork, turn(f"later {count}"))
     Seen(home.root / FOLDER_NAME).note(ada.id, 1, bytes(32), sync=True)
+    publish(home)
     expected, never = traces(home, ada.id), plain(ada.fork.folded.z, ada.keys)
     assert len(ada.keys) >= 3
     assert expected.in_folder(home.root) == {"ipse.db", "ipse.db-wal"}
@@ -83,10 +86,10 @@ def test_nothing_of_an_erased_fork_is_in_any_file(home: Home, secure_delete: str
 
     done = erase(home.store, ada.id, WHEN)
 
-    assert done == Erased(ada.id, Destroyed(136, 1, size), 136, WHEN)
+    assert done == Erased(ada.id, Destroyed(136, 1, size, 1), 136, WHEN)
     assert expected.in_folder(home.root) == set()
     assert never.in_folder(home.root) == set()
-    assert list((home.root / FOLDER_NAME).iterdir()) == []
+    assert not (home.root / FOLDER_NAME / ada.id).exists()
     home.store.check_file()
     home.close()
     assert expected.in_folder(home.root) == set()
@@ -137,6 +140,7 @@ def test_the_other_forks_of_the_same_root_are_untouched(home: Home) -> None:
     bob, ada = Ada(home, 70, "bob"), Ada(home, 70)
     bobs = list(home.store.records(bob.id)), home.store.latest_snapshot(bob.id, 70)
     expected = traces(home, ada.id, others=[bob.id])
+    assert expected.in_folder(home.root)
     erase(home.store, ada.id, WHEN)
     assert expected.in_folder(home.root) == set()
     assert (list(home.store.records(bob.id)), home.store.latest_snapshot(bob.id, 70)) == bobs
@@ -146,31 +150,44 @@ def test_the_other_forks_of_the_same_root_are_untouched(home: Home) -> None:
 
 
 def test_heads_and_proofs_of_before_still_verify(home: Home) -> None:
-    bob, ada = Ada(home, 1, "bob"), Ada(home, 9)
-    log = LogWriter.open(home.store, origin="log.example/ada")
-    head = head_of(ada.id, digests(home.store, ada.id)[:7])
-    signed, members = sign_head(head, home.identity), access_of(home.sealed(ada.id))[1].members
-    entry = blinded(head, blinding_value(home.sealed(ada.id).keys.key(1), head.size))
-    at = log.append([bytes(32), entry]).index + 1
-    proof = log.public.prove(at)
-    record = home.store.record(ada.id, 4).digest
+    bob, ada = Ada(home, 1, "bob"), Ada(home, 7)
+    members = access_of(home.sealed(ada.id))[1].members
+    publish(home, origin="log.example/ada")
+    log = LogWriter.open(home.store)
+    (row,) = log.public.rows.publications(ada.id, log.log.origin)
+    head = open_head(row.note, ada.id, members)
+    entry = blinded(head, blinding_value(home.sealed(ada.id).keys.first(), head.size))
+    proof, record = log.public.prove(row.entry), home.store.record(ada.id, 4).digest
+    append(ada.fork, turn("later"))
+    publish(home)
+    size = home.store.bytes_of(ada.id)
 
-    erase(home.store, ada.id, WHEN)
+    assert erase(home.store, ada.id, WHEN).destroyed == Destroyed(8, 0, size, 2)
 
-    kept = digests(home.store, ada.id)
-    assert len(kept) == 9
+    kept = Erasure(home.store).digests(ada.id)
+    assert len(kept) == 8
     assert kept[3] == record
-    assert open_head(signed, ada.id, members) == head
+    assert open_head(row.note, ada.id, members) == head
     check_root(head, kept)
     leaves = [leaf_hash(each) for each in kept[: head.size]]
     hashes = inclusion_proof(3, head.size, list_reader(leaves))
     verify_inclusion(leaf_hash(record), 3, head.size, hashes, head.root)
     proof.verify(leaf_hash(entry), log.log)
-    assert log.public.entry(at) == entry
-    assert check_log(log.public, log.log).size == 2
+    assert log.public.entry(row.entry) == entry
+    assert check_log(log.public, log.log).size == 3
+    assert log.public.rows.publications(ada.id, log.log.origin) == []
     assert blinded(head, blinding_value(fork_key(home._root_key, ada.id), head.size)) != entry  # the root is not enough
-    assert log.append([bytes(32)]).index == 2
-    assert len(digests(home.store, bob.id)) == 1
+    append(bob.fork, turn("later"))
+    assert [(each.fork_id, each.entry) for each in publish(home).heads] == [(bob.id, 3)]
+
+
+def test_a_head_that_was_being_published_of_an_erased_fork_is_refused(home: Home) -> None:
+    ada = Ada(home, 1)
+    log = LogWriter.open(home.store)
+    erase(home.store, ada.id, WHEN)
+    with pytest.raises(InputError):
+        log.append([bytes(32)], lambda first: [PublicationRow(ada.id, 1, log.log.origin, first, b"")])
+    assert check_log(log.public, log.log).size == 0
 
 
 def test_digests_that_are_missing_or_changed_are_an_error(home: Home) -> None:
@@ -179,9 +196,9 @@ def test_digests_that_are_missing_or_changed_are_an_error(home: Home) -> None:
     for damage in ("UPDATE leaf SET digest = zeroblob(32) WHERE seq = 3", "DELETE FROM leaf WHERE seq = 2"):
         home.store._connection.execute(damage)
         with pytest.raises(VerificationError):
-            digests(home.store, ada.id)
+            Erasure(home.store).digests(ada.id)
     with pytest.raises(InputError):
-        digests(home.store, ForkId("f_none"))
+        Erasure(home.store).digests(Ada(home, 1).id)
 
 
 def opened_by_root(home: Home, row: ForkRow) -> SealedHistory:
@@ -280,7 +297,7 @@ def test_a_fork_whose_records_are_damaged_is_erased_all_the_same(home: Home) -> 
     assert done.destroyed.records == 3
     assert expected.in_folder(home.root)
     with pytest.raises(VerificationError):
-        digests(home.store, ada.id)
+        Erasure(home.store).digests(ada.id)
 
 
 def test_what_is_not_there_is_not_erased(home: Home) -> None:
@@ -295,5 +312,5 @@ def test_what_is_not_there_is_not_erased(home: Home) -> None:
 
 def test_a_fork_without_records_is_erased_too(home: Home) -> None:
     ada = Ada(home, 0)
-    assert erase(home.store, ada.id, WHEN) == Erased(ada.id, Destroyed(0, 0, 0), 0, WHEN)
-    assert digests(home.store, ada.id) == []
+    assert erase(home.store, ada.id, WHEN) == Erased(ada.id, Destroyed(0, 0, 0, 0), 0, WHEN)
+    assert Erasure(home.store).digests(ada.id) == []

@@ -101,14 +101,16 @@ def _tell(screen: Screen, done: list[Erased]) -> None:
     table = Table.grid(padding=(0, 2))
     for each in done:
         gone = each.destroyed
-        table.add_row("erased", each.fork_id)
+        table.add_row("fork", each.fork_id)
         if gone is None:
-            table.add_row("destroyed", f"before, begun on {when(each.erased_ms)}; nothing was left to do")
+            table.add_row("destroyed", f"before; begun {when(each.erased_ms)}")
         else:
-            table.add_row("destroyed", "the data keys, and the owner's name with the fork")
+            table.add_row("destroyed", "its data keys and its owner's name")
             size = readable_bytes(gone.bytes)
-            table.add_row("destroyed", f"records: {gone.records}, snapshots: {gone.snapshots}; {size}")
+            table.add_row("destroyed", f"{gone.records} records and {gone.snapshots} snapshots, {size}")
         table.add_row("kept", f"{each.digests} digests of 32 bytes, so that heads and proofs of before still verify")
+        if gone is not None and gone.entries:
+            table.add_row("kept", f"{gone.entries} entries of public logs, which nobody can tell from noise any more")
     for place in NOT_REACHED:
         table.add_row("NOT reached", place)
     screen.result({"erased": done, "not_reached": list(NOT_REACHED)}, table)

@@ -11,14 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ipse.cli.opening import opened_home
 from ipse.cli.screen import Screen
 from ipse.cli.settings import Settings, store_options
 from ipse.cli.told import when
-from ipse.errors import InputError
+from ipse.errors import InputError, NetworkError
 from ipse.store.store import FILE_NAME, Store
 
 if TYPE_CHECKING:
     from ipse.ledger.checkpoint import Log
+    from ipse.ledger.policy import Policy
     from ipse.ledger.publiclog import PublicLog
 
 
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     epilog="""\b
 Examples:
   ipse ledger show
+  ipse ledger publish
   ipse ledger serve --port 8080
   ipse ledger export ./public
 """,
@@ -71,6 +74,48 @@ def show(settings: Settings) -> None:
     _tell(screen, facts | {"refused": refused or None}, *lines)
 
 
+@ledger_group.command(
+    "publish", epilog="\b\nExamples:\n  ipse ledger publish\n  ipse ledger publish --policy witnesses.policy --json\n"
+)
+@click.option(
+    "--policy",
+    "policy_file",
+    type=click.Path(path_type=Path),
+    envvar="IPSE_POLICY",
+    help="Witnesses to ask for cosignatures, and how many are enough (C2SP tlog-policy).  [env: IPSE_POLICY]",
+)
+@store_options
+def publish(settings: Settings, policy_file: Path | None) -> None:
+    """Put the head of every fork that grew into the log, blinded; with a policy, let witnesses cosign.
+
+    Chat, replay and the like do this by themselves at their end, without asking witnesses. An entry is 32 bytes that
+    say nothing, not even whose they are.
+    """
+    from ipse.client.cosigning import cosigned
+    from ipse.forks.publish import publish as put
+    from ipse.ledger.checkpoint import open_checkpoint
+    from ipse.ledger.log import LogWriter
+
+    screen = Screen(as_json=settings.as_json)
+    policy = None if policy_file is None else read_policy(policy_file)
+    with opened_home(settings, create=False) as home:
+        done = put(home)
+        writer = LogWriter.open(home.store)
+        asked = None if policy is None else cosigned(writer.public, writer.log, policy)
+        if asked is not None:
+            writer.replace_checkpoint(asked.checkpoint)
+    facts = {"origin": writer.log.origin, "size": writer.head.size, "root": writer.head.root, "heads": done.heads}
+    lines = [f"{head.fork_id}: {head.size} records, as entry {head.entry}" for head in done.heads]
+    lines.append(f"{writer.log.origin} has {_entries(writer.head.size)}{'' if done.heads else '; no fork had grown'}.")
+    if asked is not None:
+        facts |= {"cosigned": asked.names, "failed": asked.failed}
+        lines.append(f"cosigned by {', '.join(asked.names) or 'nobody'}")
+        lines += [f"no cosignature of {name}: {why}" for name, why in asked.failed.items()]
+    _tell(screen, facts, *lines)
+    if policy is not None and asked is not None:
+        policy.check(open_checkpoint(asked.checkpoint, writer.log, [line.key for line in policy.witnesses]))
+
+
 @ledger_group.command("serve", epilog="\b\nExamples:\n  ipse ledger serve\n  ipse ledger serve --host :: --port 80\n")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option(
@@ -88,15 +133,17 @@ def serve(settings: Settings, host: str, port: int) -> None:
     with _opened(settings) as (_, public):
         head = public.head()
         try:
-            server = TileServer(host, port, public)
+            server = TileServer(public, host, port)
         except (OSError, UnicodeError) as error:
             reason = getattr(error, "strerror", None) or error
-            raise InputError(f"Nothing can listen on {host}, port {port}: {reason}.", "Choose others.") from error
+            raise NetworkError(
+                f"Cannot listen on {host}, port {port}: {reason}.", "Choose another --port or --host."
+            ) from error
         with server:
             _tell(
                 screen,
-                {"address": server.address, "origin": head.origin, "size": head.size},
-                f"{head.origin}, {_entries(head.size)}, at {server.address}/checkpoint; Ctrl-C ends it.",
+                {"url": server.url, "origin": head.origin, "size": head.size},
+                f"{head.origin}, {_entries(head.size)}, at {server.url}/checkpoint; Ctrl-C ends it.",
             )
             try:
                 server.serve_forever()
@@ -160,6 +207,21 @@ def new(settings: Settings, origin: str | None, yes: bool) -> None:
     keys = [key.to_text() for key in log.keys]
     lines = [f"A new log, {log.origin}, empty and signed.", *(f"key      {key}" for key in keys)]
     _tell(screen, {"origin": log.origin, "keys": keys, "given_up": given_up}, *lines)
+
+
+def read_policy(path: Path) -> Policy:
+    """A policy file.
+
+    Raises:
+        InputError: it cannot be read.
+        VerificationError: it is no policy; names the line.
+    """
+    from ipse.ledger.policy import Policy
+
+    try:
+        return Policy.from_bytes(path.read_bytes())
+    except OSError as error:
+        raise InputError(f"The policy {path} cannot be read: {error.strerror}.", "Check the path.") from error
 
 
 @contextmanager

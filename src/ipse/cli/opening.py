@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from ipse.errors import InputError
+from ipse.errors import InputError, IpseError
 
 if TYPE_CHECKING:
     from ipse.cli.screen import Screen
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from ipse.wire.ids import ForkId
 
 ID_PREFIX = "f_"
+
+log = logging.getLogger(__name__)
 
 SMALL_HIDDEN_SIZE = 512
 """Up to this width a base runs on one thread."""
@@ -106,6 +109,17 @@ def opened_life(home: Home, base: Base, owner: str, *, fork_id: ForkId | None = 
         yield life
     finally:
         life.close()
+        publish_heads(home)
+
+
+def publish_heads(home: Home) -> None:
+    """Put what was recorded into the public log. What hinders that hinders nothing else: it is said, tried again."""
+    from ipse.forks.publish import publish
+
+    try:
+        publish(home)
+    except IpseError as error:
+        log.warning("The public log does not have the newest records yet: %s %s", error.message, error.hint)
 
 
 @contextmanager

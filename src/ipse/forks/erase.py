@@ -97,7 +97,7 @@ def _finished(store: Store, fork: ErasedFork) -> Erased:
         ("rewriting the store without it", erasure.rewrite),
         ("noting that all is done", lambda: erasure.finish(fork.fork_id)),
     )
-    done = ["data keys, name and snapshots are deleted"]
+    done = ["data keys, name, snapshots and signed heads are deleted"]
     for at, (what, step) in enumerate(steps if fork.unfinished else ()):
         try:
             step()

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ipse.errors import VerificationError
+from ipse.errors import InputError, VerificationError
 from ipse.ledger.envelope import read_envelope
 from ipse.vault.datakeys import WrappedKey, unwrap, unwrap_previous
 from ipse.vault.identity import Identity
@@ -56,6 +56,22 @@ class KeyChain:
             else:
                 self._walk_back(number)
         return self._known[number]
+
+    def first(self) -> ForkKey:
+        """The first data key of the fork, from which its heads are blinded.
+
+        Raises:
+            InputError: the fork has no data key yet.
+            WrongKey, VerificationError: as ``key``.
+        """
+        number = self._newest()
+        if number and read_envelope(self._read(1)).wrapped_key is not None:
+            number = 1  # as in every fork that never had a record without
+        while number and (previous := self._wrapped(number).previous_number):
+            number = previous
+        if not number:
+            raise InputError(f"Fork {self._fork_id} has no data key yet.", "Say something to it first.")
+        return self.key(number)
 
     def _is_mine(self, number: int) -> bool:
         mine = self._identity.public.short_id

@@ -27,7 +27,7 @@ from dataclasses import dataclass, field
 
 from ipse.errors import VerificationError
 from ipse.ledger.checkpoint import Checkpoint, Log, open_checkpoint
-from ipse.ledger.keys import SignatureType, VerifierKey
+from ipse.ledger.keys import VerifierKey
 from ipse.ledger.note import Note
 from ipse.wire.lines import parse_decimal
 
@@ -167,7 +167,7 @@ class _Checks:
         self._key(line.key, self.log_keys, "log")
 
     def witness(self, line: WitnessLine) -> None:
-        if line.key.kind is SignatureType.ED25519:
+        if not line.key.kind.cosigns:
             raise VerificationError("The key is not one that cosigns.", "A witness has a key of type 4 or 6.")
         self._word(line.url or "-")
         self._key(line.key, self.witness_keys, "witness")

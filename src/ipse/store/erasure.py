@@ -2,7 +2,7 @@
 """Erasing a fork from the store's file, in steps that a crash may stop and anybody may go on with.
 
     begin           one transaction: the fork is marked, and opens no more; of its records there remain the digests; the
-                    records that bring data keys go, and name, base and snapshots
+                    records that bring data keys go, and name, base, snapshots and signed heads
     fold            the write-ahead log, which still has the old pages, goes into the file and is cut to nothing
     drop_records    all other records
     rewrite         the file is written anew from what is left (VACUUM), and the log cut once more
@@ -13,7 +13,8 @@ zeroes of the former, the rewriting takes what files of before that setting have
 
 Why digests may stay: each is the SHA-256 of a sealed record, and who has not got the record learns nothing from it.
 With them the fork's tree can still be computed, so heads that were signed and entries of a public log still verify.
-Who kept a copy of a record can tell by them that it was this fork's.
+Who kept a copy of a record can tell by them that it was this fork's. The log's entries stay as they are, and which of
+them were heads of this fork goes.
 
 Not reached: whatever is not in this file. Backups, exports, snapshots of the file system, blocks that a file system or
 a flash disk has put aside, swap, the memory of processes. Without the records that bring the data keys, what is found
@@ -29,7 +30,6 @@ from ipse.errors import InputError, VerificationError
 from ipse.store import faults
 from ipse.store.rows import Head
 from ipse.store.store import Store
-from ipse.wire.digest import DIGEST_BYTES
 from ipse.wire.ids import ForkId
 
 _CHUNK_RECORDS = 256
@@ -38,11 +38,17 @@ _CHUNK_BYTES = 1024 * _CHUNK_RECORDS
 
 @dataclass(frozen=True, slots=True)
 class Destroyed:
-    """How much of a fork an erasure destroys: the bytes are those of its records and snapshots."""
+    """How much of a fork an erasure destroys.
+
+    Attributes:
+        bytes: of its records and snapshots.
+        entries: of public logs that were its heads. They stay there; that they were its heads is not known any more.
+    """
 
     records: int
     snapshots: int
     bytes: int
+    entries: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +80,7 @@ class Erasure:
     def erased(self) -> list[ErasedFork]:
         """All forks that were erased, in the order in which they were made."""
         rows = self._store._read(
-            "SELECT fork_id, seq, digest, created_ms, erased_ms, records, snapshots, bytes"
+            "SELECT fork_id, seq, digest, created_ms, erased_ms, records, snapshots, bytes, entries"
             " FROM fork JOIN head ON head.fork = number LEFT JOIN erasing ON erasing.fork = number"
             " WHERE erased_ms IS NOT NULL ORDER BY number",
             (),
@@ -83,6 +89,27 @@ class Erasure:
             ErasedFork(row[0], Head(row[1], row[2]), row[3], row[4], None if row[5] is None else Destroyed(*row[5:]))
             for row in rows
         ]
+
+    def digests(self, fork_id: ForkId) -> list[bytes]:
+        """What ``Store.digests`` gave before the fork was erased.
+
+        Raises:
+            InputError: no fork of this id was erased.
+            VerificationError: one is missing, or the last is not that of the head.
+        """
+        head = next((each.head for each in self.erased() if each.fork_id == fork_id), None)
+        if head is None:
+            raise InputError(f"No fork {fork_id} was erased here.", "See `ipse fork list --all`.")
+        rows = self._store._read(
+            "SELECT seq, digest FROM leaf WHERE fork = (SELECT number FROM fork WHERE fork_id = ?) ORDER BY seq",
+            (fork_id,),
+        )
+        for place, (seq, _) in enumerate(rows, 1):
+            if seq != place:
+                raise VerificationError(f"The digest of record {place} of fork {fork_id} is missing.", _RESTORE)
+        if len(rows) != head.seq or (rows and rows[-1][1] != head.digest):
+            raise VerificationError(f"The digests of fork {fork_id} do not lead to its head.", _RESTORE)
+        return [digest for _, digest in rows]
 
     def begin(self, fork_id: ForkId, brings_key: Callable[[bytes], bool], now_ms: int) -> None:
         """Mark a fork as erased, and destroy what its records are opened with. Does nothing if that was done before.
@@ -106,8 +133,9 @@ class Erasure:
             ]
             (records, record_bytes), (snapshots, snapshot_bytes) = (each.fetchone() for each in counts)
             db.execute(
-                "INSERT INTO erasing (fork, records, snapshots, bytes) VALUES (?, ?, ?, ?)",
-                (number, records, snapshots, record_bytes + snapshot_bytes),
+                "INSERT INTO erasing (fork, records, snapshots, bytes, entries)"
+                " VALUES (?, ?, ?, ?, (SELECT count(*) FROM publication WHERE fork = ?))",
+                (number, records, snapshots, record_bytes + snapshot_bytes, number),
             )
             db.execute(
                 "INSERT OR IGNORE INTO leaf (fork, seq, digest) SELECT fork, seq, digest FROM record WHERE fork = ?",
@@ -116,7 +144,8 @@ class Erasure:
             rows = db.execute("SELECT seq, data FROM record WHERE fork = ?", (number,))
             bringing = [(number, seq) for seq, data in rows if not isinstance(data, bytes) or brings_key(data)]
             db.executemany("DELETE FROM record WHERE fork = ? AND seq = ?", bringing)
-            db.execute("DELETE FROM snapshot WHERE fork = ?", (number,))
+            for table in ("snapshot", "publication"):
+                db.execute(f"DELETE FROM {table} WHERE fork = ?", (number,))
             db.execute(
                 "UPDATE fork SET owner = '', base_id = '', base_name = '', layout_digest = zeroblob(32),"
                 " key_check = zeroblob(16), erased_ms = ? WHERE number = ?",
@@ -152,32 +181,6 @@ class Erasure:
         """Nothing is left to do."""
         with self._store._write() as db:
             db.execute("DELETE FROM erasing WHERE fork = (SELECT number FROM fork WHERE fork_id = ?)", (fork_id,))
-
-
-def digests(store: Store, fork_id: ForkId) -> list[bytes]:
-    """The digests of a fork's records, from the first; also of one that was erased.
-
-    Raises:
-        InputError: there is no such fork.
-        VerificationError: one is missing, or the last is not that of the head.
-    """
-    found = store._read(
-        "SELECT number, erased_ms IS NULL, seq, digest FROM fork JOIN head ON fork = number WHERE fork_id = ?",
-        (fork_id,),
-    )
-    if not found:
-        raise InputError(f"There is no fork {fork_id} in this store.", "See `ipse fork list`.")
-    number, alive, count, last = found[0]
-    table = "record" if alive else "leaf"
-    rows = store._read(
-        f"SELECT seq, digest FROM {table} WHERE fork = ? AND seq <= ? ORDER BY seq", (number, count)
-    )  # a record may have come since the head was read
-    for place, (seq, digest) in enumerate(rows, 1):
-        if seq != place or not isinstance(digest, bytes) or len(digest) != DIGEST_BYTES:
-            raise VerificationError(f"The digest of record {place} of fork {fork_id} is missing.", _RESTORE)
-    if len(rows) != count or (count and rows[-1][1] != last):
-        raise VerificationError(f"The digests of fork {fork_id} do not lead to its head.", _RESTORE)
-    return [digest for _, digest in rows]
 
 
 _RESTORE = "Restore the store from a copy."

@@ -16,6 +16,7 @@ from dataclasses import astuple, dataclass
 from ipse.errors import HeightConflict, InputError
 from ipse.store import faults
 from ipse.store.store import Store
+from ipse.wire.ids import ForkId
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,23 @@ class TileRow:
     hashes: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class PublicationRow:
+    """A head of a fork, and the entry that it is in a log.
+
+    Attributes:
+        size: of the fork's own tree: records that the head covers.
+        origin, entry: the log, and the number of the blinded head in it.
+        note: the signed head; empty where a larger one was published since.
+    """
+
+    fork_id: ForkId
+    size: int
+    origin: str
+    entry: int
+    note: bytes
+
+
 class LogRows:
     """The log's rows in a store; it takes turns with everything else there by the store's own lock."""
 
@@ -70,6 +88,15 @@ class LogRows:
         """The hashes of a tile, as many as there are."""
         rows = self._store._read("SELECT hashes FROM log_tile WHERE level = ? AND number = ?", (level, number))
         return self._bytes(rows[0][0]) if rows else None
+
+    def publications(self, fork_id: ForkId, origin: str) -> list[PublicationRow]:
+        """The heads of a fork that are in the log of this origin, smallest first."""
+        rows = self._store._read(
+            "SELECT size, entry, note FROM publication WHERE origin = ?"
+            " AND fork = (SELECT number FROM fork WHERE fork_id = ?) ORDER BY size",
+            (origin, fork_id),
+        )
+        return [PublicationRow(fork_id, size, origin, entry, self._bytes(note)) for size, entry, note in rows]
 
     def counts(self) -> tuple[int, int]:
         """How many entries and how many tiles there are."""
@@ -132,6 +159,24 @@ class LogChange:
                 raise faults.damaged(
                     self._rows._store.path, f"tile {tile.number} of level {tile.level} of the log is another"
                 )
+
+    def publish(self, rows: Iterable[PublicationRow]) -> None:
+        """Keep which heads the new entries are, and forget the signed heads of smaller sizes.
+
+        Raises:
+            InputError: there is no such fork.
+        """
+        for row in rows:
+            found = self._db.execute(
+                "SELECT number FROM fork WHERE fork_id = ? AND erased_ms IS NULL", (row.fork_id,)
+            ).fetchone()
+            if found is None:
+                raise InputError(f"There is no fork {row.fork_id} in this store.")
+            self._db.execute("UPDATE publication SET note = x'' WHERE fork = ?", found)
+            self._db.execute(
+                "INSERT INTO publication (fork, size, origin, entry, note) VALUES (?, ?, ?, ?, ?)",
+                (found[0], row.size, row.origin, row.entry, row.note),
+            )
 
     def replace(self, old: LogRow, new: LogRow) -> None:
         """Compare and swap the head.

@@ -2,7 +2,7 @@
 """Tables of a store, as numbered migrations.
 
 ``PRAGMA user_version`` counts the migrations that a file has seen; ``application_id`` says that it is ours. To change
-the tables, append a function ``m005_...``: never edit one that was released, since files exist that ran it.
+the tables, append a function ``m006_...``: never edit one that was released, since files exist that ran it.
 """
 
 from __future__ import annotations
@@ -108,7 +108,23 @@ def m003_log(connection: sqlite3.Connection) -> None:
         connection.execute(statement)
 
 
-def m004_erasure(connection: sqlite3.Connection) -> None:
+def m004_publication(connection: sqlite3.Connection) -> None:
+    """Which heads of a fork were put into the public log, blinded, and where. The signed head is kept of the newest."""
+    connection.execute(
+        """
+        CREATE TABLE publication (
+            fork   INTEGER NOT NULL REFERENCES fork (number),
+            size   INTEGER NOT NULL CHECK (size >= 1),
+            origin TEXT NOT NULL,
+            entry  INTEGER NOT NULL CHECK (entry >= 0),
+            note   BLOB NOT NULL,
+            UNIQUE (fork, origin, size)
+        ) STRICT
+        """
+    )
+
+
+def m005_erasure(connection: sqlite3.Connection) -> None:
     """Forks that were erased: of each there remains its row, emptied, and the digests of its records.
 
     ``erased_ms`` is set by the first step of an erasure. ``erasing`` has a row from that step to the last, so that
@@ -129,14 +145,21 @@ def m004_erasure(connection: sqlite3.Connection) -> None:
             fork      INTEGER PRIMARY KEY REFERENCES fork (number),
             records   INTEGER NOT NULL,
             snapshots INTEGER NOT NULL,
-            bytes     INTEGER NOT NULL
+            bytes     INTEGER NOT NULL,
+            entries   INTEGER NOT NULL
         ) STRICT
         """,
     ):
         connection.execute(statement)
 
 
-MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (m001_initial, m002_data_keys, m003_log, m004_erasure)
+MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (
+    m001_initial,
+    m002_data_keys,
+    m003_log,
+    m004_publication,
+    m005_erasure,
+)
 
 VERSION = len(MIGRATIONS)
 

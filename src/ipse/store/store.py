@@ -198,6 +198,22 @@ class Store:
         if seq < head.seq:
             raise _missing(fork_id, seq + 1)
 
+    def digests(self, fork_id: ForkId) -> list[bytes]:
+        """The digests of all records, in order: the leaves of the fork's own tree. Bytes are not read.
+
+        Raises:
+            InputError: there is no such fork.
+            VerificationError: one is missing.
+        """
+        head = self.head(fork_id)
+        rows = self._read(f"SELECT seq, digest FROM record WHERE fork = {_NUMBER} ORDER BY seq", (fork_id,))
+        for seq, row in enumerate(rows, start=1):
+            if row[0] != seq:
+                raise _missing(fork_id, seq)
+        if len(rows) < head.seq:
+            raise _missing(fork_id, len(rows) + 1)
+        return [digest for _, digest in rows]
+
     def record(self, fork_id: ForkId, seq: int) -> StoredRecord:
         """One record.
 
