@@ -31,7 +31,7 @@ class Traces:
     @property
     def windows(self) -> set[bytes]:
         allowed = re.compile(b"|".join(re.escape(each) for each in self.kept)) if self.kept else None
-        found = set()
+        found: set[bytes] = set()
         for piece in self.pieces:
             for part in allowed.split(piece) if allowed else [piece]:
                 found.update(part[at : at + WINDOW] for at in range(len(part) - WINDOW + 1))
