@@ -128,6 +128,18 @@ def test_an_erased_fork_is_not_found_and_opens_by_no_way(home: Home) -> None:
     assert home.store.latest_snapshot(ada.id, 3) is None
 
 
+def test_the_first_step_takes_the_data_keys_and_closes_the_fork(home: Home) -> None:
+    ada = Ada(home, 3)
+    brought, kept = home.store.record(ada.id, 1), home.store.record(ada.id, 2)
+    Erasure(home.store).begin(ada.id, lambda data: read_envelope(data).wrapped_key is not None, WHEN)
+    left = home.store._read("SELECT digest FROM record ORDER BY seq", ())
+    assert [digest for (digest,) in left] == [kept.digest, home.store._read("SELECT digest FROM head", ())[0][0]]
+    assert home.store.record_of(ada.id, brought.op_id) is None
+    assert home.store.record_of(ada.id, kept.op_id) is None
+    with pytest.raises(InputError):
+        home.sealed(ada.id)
+
+
 def test_its_owner_may_begin_anew(home: Home) -> None:
     erase(home.store, Ada(home, 2).id, WHEN)
     again = Ada(home, 1)
