@@ -110,7 +110,7 @@ def test_an_id_that_was_erased_before_is_told_so_and_takes_nothing_else_along(ip
 
 def test_an_erasure_that_cannot_be_finished_is_one_error_with_the_command_that_does(ipse: Ipse, tmp_path: Path) -> None:
     fork_id = fork_of(tmp_path, "ada")
-    (tmp_path / "seen").mkdir(exist_ok=True)
+    (tmp_path / "seen" / fork_id).unlink()
     (tmp_path / "seen" / fork_id).mkdir()  # a folder where a file should be: it cannot be unlinked
     done = ipse("fork", "erase", "--fork", "ada", "--yes", "--data", tmp_path)
     assert done.code == 1

@@ -70,6 +70,7 @@ class Ada:
 def test_nothing_of_an_erased_fork_is_in_any_file(home: Home, secure_delete: str) -> None:
     home.store._connection.execute(f"PRAGMA secure_delete = {secure_delete}")  # OFF: as files were written before
     ada = Ada(home, 40)
+    Erasure(home.store).fold()  # these are in the file now, and what comes is in the log
     let_in(home.sealed(ada.id), Identity(PHONE).public, "my phone", WHEN)
     ada.fork.reload()
     for count in range(95):  # two snapshots, of which one was dropped, and two data keys
@@ -78,7 +79,7 @@ def test_nothing_of_an_erased_fork_is_in_any_file(home: Home, secure_delete: str
     publish(home)
     expected, never = traces(home, ada.id), plain(ada.fork.folded.z, ada.keys)
     assert len(ada.keys) >= 3
-    assert expected.in_folder(home.root) == {"ipse.db", "ipse.db-wal"}
+    assert expected.in_folder(home.root) >= {"ipse.db", "ipse.db-wal"}
     assert never.in_folder(home.root) == set()
     size = home.store.bytes_of(ada.id)
     if secure_delete == "OFF":
@@ -98,11 +99,11 @@ def test_nothing_of_an_erased_fork_is_in_any_file(home: Home, secure_delete: str
 
 def test_deleting_alone_would_leave_the_records_in_the_files(home: Home) -> None:
     """That the search finds what is there: the same deletion without folding the log and rewriting the file."""
-    ada = Ada(home, 10)
+    ada = Ada(home, 60)
     expected = traces(home, ada.id)
     Erasure(home.store).begin(ada.id, lambda data: True, WHEN)
     Erasure(home.store).drop_records(ada.id)
-    assert expected.in_folder(home.root) == {"ipse.db-wal"}
+    assert "ipse.db-wal" in expected.in_folder(home.root)
 
 
 def test_an_erased_fork_is_not_found_and_opens_by_no_way(home: Home) -> None:

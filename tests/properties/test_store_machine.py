@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from concurrent.futures import Future
 from pathlib import Path
 
 import pytest
@@ -13,11 +14,11 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule, run_state_machine_as_test
 
-from ipse.errors import DuplicateOperation, HeightConflict
+from ipse.errors import DuplicateOperation, HeightConflict, InputError
 from ipse.store.erasure import Erasure
 from ipse.store.rows import AppendRow
 from ipse.store.store import Store
-from ipse.wire.digest import NO_DIGEST
+from ipse.wire.digest import NO_DIGEST, sha256
 from ipse.wire.ids import ForkId
 from tests.store.samples import fork_row, row
 
@@ -76,6 +77,29 @@ class StoreMachine(RuleBasedStateMachine):
             with pytest.raises(DuplicateOperation):
                 self.handles[which].append(fork, again, expected_head=self.digest(fork, height))
 
+    @rule(
+        which=st.integers(0, 1),
+        asked=st.lists(st.tuples(forks, st.sampled_from(("good", "old head", "repeated", "misshapen"))), max_size=8),
+    )
+    def append_several_at_once(self, which: int, asked: list[tuple[ForkId, str]]) -> None:
+        waiting: list[tuple[Future[None], type[Exception] | None]] = []
+        for fork, kind in asked:
+            rows = self.expected[fork]
+            head, seq = self.digest(fork, len(rows)), len(rows) + 1
+            new = row(seq)
+            error: type[Exception] | None = None
+            if kind == "old head":
+                head, error = sha256(head), HeightConflict
+            elif kind == "repeated" and rows:
+                new, error = row(seq, op_id=rows[0].op_id), DuplicateOperation
+            elif kind == "misshapen":
+                new, error = row(seq, op_id=b"short"), InputError
+            else:
+                rows.append(new)
+            waiting.append((self.handles[which].append_async(fork, new, expected_head=head), error))
+        for future, error in waiting:
+            assert type(future.exception()) is (error or type(None))
+
     @rule(fork=forks, which=st.integers(0, 1), back=st.integers(0, 3), data=st.binary(max_size=50))
     def put_snapshot(self, fork: ForkId, which: int, back: int, data: bytes) -> None:
         seq = max(0, len(self.expected[fork]) - back)
@@ -111,7 +135,7 @@ class StoreMachine(RuleBasedStateMachine):
                 erasure.drop_records(fork.fork_id)
                 erasure.rewrite()
                 erasure.finish(fork.fork_id)
-        files = b"".join(path.read_bytes() for path in self.root.iterdir())
+        files = b"".join(path.read_bytes() for path in self.root.rglob("*") if path.is_file())
         gone = [row.data for rows in self.erased.values() for row in rows if len(row.data) >= 32]
         assert [data for data in gone if data[:32] in files or data[-32:] in files] == []
 

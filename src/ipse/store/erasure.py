@@ -23,6 +23,7 @@ there is noise; a copy of the whole file from before is the fork, for who has th
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -33,7 +34,7 @@ from ipse.store.store import Store
 from ipse.wire.ids import ForkId
 
 _CHUNK_RECORDS = 256
-_CHUNK_BYTES = 1024 * _CHUNK_RECORDS
+_PATIENCE_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +121,7 @@ class Erasure:
         Raises:
             InputError: there is no such fork.
         """
-        with self._store._write() as db:
+        with self._store.transaction() as db:
             found = db.execute("SELECT number, erased_ms FROM fork WHERE fork_id = ?", (fork_id,)).fetchone()
             if found is None:
                 raise InputError(f"There is no fork {fork_id} in this store.", "See `ipse fork list`.")
@@ -154,14 +155,17 @@ class Erasure:
 
     def fold(self) -> None:
         """Bring the write-ahead log into the file, and cut it to nothing."""
-        if self._store._whole_file("PRAGMA wal_checkpoint(TRUNCATE)")[0][0]:
-            raise faults.busy(self._store.path)
+        deadline = time.monotonic() + _PATIENCE_SECONDS
+        while self._store.whole_file("PRAGMA wal_checkpoint(TRUNCATE)")[0][0]:
+            if time.monotonic() > deadline:
+                raise faults.busy(self._store.path)
+            time.sleep(0.01)  # SQLite waits for readers, and not for whoever moves the log as well (wal.py)
 
     def drop_records(self, fork_id: ForkId) -> None:
         """Destroy what is left of an erased fork's records. One that is not erased keeps them."""
         dropped = _CHUNK_RECORDS
         while dropped == _CHUNK_RECORDS:
-            with self._store._write(_CHUNK_BYTES) as db:
+            with self._store.transaction() as db:
                 dropped = db.execute(
                     "DELETE FROM record WHERE rowid IN (SELECT record.rowid FROM record JOIN fork ON fork = number"
                     " WHERE fork_id = ? AND erased_ms IS NOT NULL LIMIT ?)",
@@ -172,14 +176,14 @@ class Erasure:
         """Write the whole file anew from what is in it. Takes the room of it twice, for a while."""
         self._store._read("PRAGMA temp_store = FILE", ())  # what is copied is alive, and may not fit into memory
         try:
-            self._store._whole_file("VACUUM")
+            self._store.whole_file("VACUUM")
         finally:
             self._store._read("PRAGMA temp_store = MEMORY", ())
         self.fold()
 
     def finish(self, fork_id: ForkId) -> None:
         """Nothing is left to do."""
-        with self._store._write() as db:
+        with self._store.transaction() as db:
             db.execute("DELETE FROM erasing WHERE fork = (SELECT number FROM fork WHERE fork_id = ?)", (fork_id,))
 
 

@@ -2,13 +2,14 @@
 """Tables of a store, as numbered migrations.
 
 ``PRAGMA user_version`` counts the migrations that a file has seen; ``application_id`` says that it is ours. To change
-the tables, append a function ``m006_...``: never edit one that was released, since files exist that ran it.
+the tables, append a function ``m007_...``: never edit one that was released, since files exist that ran it.
 """
 
 from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 
 APPLICATION_ID = 0x49707365
 """The letters "Ipse", in the field of SQLite's file header that is meant for this."""
@@ -124,21 +125,38 @@ def m004_publication(connection: sqlite3.Connection) -> None:
     )
 
 
-def m005_erasure(connection: sqlite3.Connection) -> None:
+def m005_kept_twice(connection: sqlite3.Connection) -> None:
+    """All columns of a fork and of a marker once more, in an index, so that SQLite's own check compares the two.
+
+    A bit that flips in either is then found. Records and heads need no second copy, since they have digests, and
+    snapshots none, since they are sealed. The planner may also answer from such an index alone.
+    """
+    connection.execute(
+        "CREATE UNIQUE INDEX fork_twice ON fork"
+        " (fork_id, owner, base_id, base_name, layout_digest, key_check, created_ms)"
+    )
+    connection.execute("CREATE UNIQUE INDEX marker_twice ON marker (key, value)")
+    connection.execute("CREATE UNIQUE INDEX publication_twice ON publication (fork, origin, size, entry, note)")
+
+
+def m006_erasure(connection: sqlite3.Connection) -> None:
     """Forks that were erased: of each there remains its row, emptied, and the digests of its records.
 
     ``erased_ms`` is set by the first step of an erasure. ``erasing`` has a row from that step to the last, so that
-    what a crash left is not forgotten; it counts what is destroyed.
+    what a crash left is not forgotten; it counts what is destroyed. What remains is kept twice, as forks are.
     """
     for statement in (
         "ALTER TABLE fork ADD COLUMN erased_ms INTEGER",
+        "DROP INDEX fork_twice",
+        "CREATE UNIQUE INDEX fork_twice ON fork"
+        " (fork_id, owner, base_id, base_name, layout_digest, key_check, created_ms, erased_ms)",
         """
         CREATE TABLE leaf (
             fork   INTEGER NOT NULL REFERENCES fork (number),
             seq    INTEGER NOT NULL CHECK (seq >= 1),
             digest BLOB NOT NULL CHECK (length(digest) = 32),
-            PRIMARY KEY (fork, seq)
-        ) STRICT, WITHOUT ROWID
+            UNIQUE (fork, seq, digest)
+        ) STRICT
         """,
         """
         CREATE TABLE erasing (
@@ -146,7 +164,8 @@ def m005_erasure(connection: sqlite3.Connection) -> None:
             records   INTEGER NOT NULL,
             snapshots INTEGER NOT NULL,
             bytes     INTEGER NOT NULL,
-            entries   INTEGER NOT NULL
+            entries   INTEGER NOT NULL,
+            UNIQUE (fork, records, snapshots, bytes, entries)
         ) STRICT
         """,
     ):
@@ -158,10 +177,14 @@ MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (
     m002_data_keys,
     m003_log,
     m004_publication,
-    m005_erasure,
+    m005_kept_twice,
+    m006_erasure,
 )
 
 VERSION = len(MIGRATIONS)
+
+DECLARED = "SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY type, name"
+"""Asks for all that a file consists of, and how it is declared."""
 
 
 def migrate(connection: sqlite3.Connection, version: int) -> None:
@@ -170,3 +193,10 @@ def migrate(connection: sqlite3.Connection, version: int) -> None:
         migration(connection)
     connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
     connection.execute(f"PRAGMA user_version = {VERSION}")
+
+
+def declared() -> list[tuple[str, str, str, str | None]]:
+    """What ``DECLARED`` answers in a file that this version has just made."""
+    with closing(sqlite3.connect(":memory:")) as connection:
+        migrate(connection, 0)
+        return connection.execute(DECLARED).fetchall()

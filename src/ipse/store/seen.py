@@ -109,11 +109,10 @@ class Seen:
             ) from error
 
     def forget(self, name: str) -> None:
-        """Remove what was noted under this name, for a history that is erased. Harmless to repeat.
+        """As if nothing had been seen under this name. Harmless to repeat.
 
         Raises:
-            StoreError: it cannot be removed.
-            InputError: such a name is not taken.
+            StoreError: the file cannot be removed.
         """
         path = self._path(name)
         try:
@@ -153,7 +152,10 @@ def confirm(
         )
 
 
-_HINT = "Put the newest copy back; or, if it is a log that is lost, `ipse ledger new` starts one with another origin."
+_HINT = (
+    "Put the newest copy back. If it is lost: `ipse fork go-on` for a fork, `ipse ledger new` for the log, starts from "
+    "what is here."
+)
 
 
 def _parse(data: bytes, path: Path) -> Head | None:
