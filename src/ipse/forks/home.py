@@ -24,7 +24,7 @@ from ipse.store.rows import ForkRow
 from ipse.store.store import FILE_NAME, Store
 from ipse.vault.identity import Identity
 from ipse.vault.keyring import KeyRing, Passphrase, nobody_to_ask
-from ipse.vault.keys import RootKey, check_value, confirm_key, create_root_key, fork_key, load_root_key
+from ipse.vault.keys import ForkKey, RootKey, check_value, confirm_key, create_root_key, fork_key, load_root_key
 from ipse.wire.ids import BaseId, ForkId, new_fork_id, parse_owner_id
 
 KEY_NAME = "root.key"
@@ -112,14 +112,13 @@ class Home:
     ) -> OpenFork:
         """A new fork for an owner; it answers as its base does."""
         fork_id = new_fork_id()
-        key = fork_key(self._root_key, fork_id)
         row = ForkRow(
             fork_id=fork_id,
             owner=parse_owner_id(owner),
             base_id=BaseId(layout.base_id),
             base_name=base_name,
             layout_digest=layout.digest,
-            key_check=check_value(key),
+            key_check=check_value(self.first_key(fork_id)),
             created_ms=now_ms() if created_ms is None else created_ms,
         )
         self.store.create_fork(row)
@@ -157,8 +156,12 @@ class Home:
         """
         return self._sealed(self.store.fork(fork_id))
 
+    def first_key(self, fork_id: ForkId) -> ForkKey:
+        """Data key 0 of a fork by this root: what its check value here is made of."""
+        return fork_key(self._root_key, fork_id)
+
     def _sealed(self, row: ForkRow) -> SealedHistory:
-        return SealedHistory(self.store, row, self.identity, fork_key(self._root_key, row.fork_id))
+        return SealedHistory(self.store, row, self.identity, self.first_key(row.fork_id))
 
 
 def forks_of(store: Store) -> list[ForkInfo]:

@@ -24,7 +24,7 @@ from __future__ import annotations
 import logging
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import astuple, fields
 from pathlib import Path
@@ -96,11 +96,24 @@ class Store:
         with self._write() as db:
             if db.execute("SELECT 1 FROM fork WHERE fork_id = ?", (row.fork_id,)).fetchone():
                 raise InputError(f"There is a fork {row.fork_id} already.", "Open it instead.")
-            places = ", ".join("?" * len(_FORK_COLUMNS))
-            number = db.execute(
-                f"INSERT INTO fork ({', '.join(_FORK_COLUMNS)}) VALUES ({places}) RETURNING number", astuple(row)
-            ).fetchone()[0]
-            db.execute("INSERT INTO head (fork, seq, digest) VALUES (?, 0, ?)", (number, NO_DIGEST))
+            _insert_fork(db, row)
+
+    def import_fork(self, row: ForkRow, records: Sequence[AppendRow], *, expected_head: bytes) -> None:
+        """Add records after a fork's newest one, and the fork itself if it is not here: all of that, or nothing.
+
+        Args:
+            row: the fork as it is made if it is missing; one that is here keeps its own.
+            records: in order, without gaps.
+            expected_head: digest of the record that the first of them follows, ``NO_DIGEST`` if there is none.
+
+        Raises: as ``append``.
+        """
+        with self._write(sum(len(record.data) for record in records)) as db:
+            if not db.execute("SELECT 1 FROM fork WHERE fork_id = ?", (row.fork_id,)).fetchone():
+                _insert_fork(db, row)
+            for record in records:
+                _insert_record(db, row.fork_id, record, expected_head)
+                expected_head = record.digest
 
     def fork(self, fork_id: ForkId) -> ForkRow:
         """One fork.
@@ -138,29 +151,8 @@ class Store:
             StoreBusy, StoreFull, StoreReadOnly: nothing was recorded; try again.
             StorePoisoned, StoreError: the write may or may not have reached the disk; reopen and look.
         """
-        if sha256(row.data) != row.digest:
-            raise VerificationError(f"Record {row.seq} of fork {fork_id} does not have the digest it came with.")
         with self._write(len(row.data)) as db:
-            if db.execute("SELECT 1 FROM record WHERE op_id = ?", (row.op_id,)).fetchone():
-                raise DuplicateOperation(
-                    f"Operation {row.op_id.hex()} is recorded already.", "It is done: do not repeat it."
-                )
-            found = db.execute(
-                "SELECT number, seq, digest FROM fork JOIN head ON fork = number WHERE fork_id = ?", (fork_id,)
-            ).fetchone()
-            if found is None:
-                raise _unknown(fork_id)
-            number, seq, digest = found
-            if digest != expected_head or row.seq != seq + 1:
-                raise HeightConflict(
-                    f"Fork {fork_id} is at record {seq}, so record {row.seq} cannot be added there.",
-                    "Somebody else wrote to it: reload the fork and try again.",
-                )
-            db.execute(
-                "INSERT INTO record (fork, seq, op_id, digest, data) VALUES (?, ?, ?, ?, ?)",
-                (number, row.seq, row.op_id, row.digest, row.data),
-            )
-            db.execute("UPDATE head SET seq = ?, digest = ? WHERE fork = ?", (row.seq, row.digest, number))
+            _insert_record(db, fork_id, row, expected_head)
 
     def head(self, fork_id: ForkId) -> Head:
         """The newest record's number and digest.
@@ -398,6 +390,38 @@ class Store:
             self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
         except faults.RAISED as error:
             self._note_failure(faults.explain(error, self.path))
+
+
+def _insert_fork(db: sqlite3.Connection, row: ForkRow) -> None:
+    places = ", ".join("?" * len(_FORK_COLUMNS))
+    number = db.execute(
+        f"INSERT INTO fork ({', '.join(_FORK_COLUMNS)}) VALUES ({places}) RETURNING number", astuple(row)
+    ).fetchone()[0]
+    db.execute("INSERT INTO head (fork, seq, digest) VALUES (?, 0, ?)", (number, NO_DIGEST))
+
+
+def _insert_record(db: sqlite3.Connection, fork_id: ForkId, row: AppendRow, expected_head: bytes) -> None:
+    """``Store.append`` within a transaction."""
+    if sha256(row.data) != row.digest:
+        raise VerificationError(f"Record {row.seq} of fork {fork_id} does not have the digest it came with.")
+    if db.execute("SELECT 1 FROM record WHERE op_id = ?", (row.op_id,)).fetchone():
+        raise DuplicateOperation(f"Operation {row.op_id.hex()} is recorded already.", "It is done: do not repeat it.")
+    found = db.execute(
+        "SELECT number, seq, digest FROM fork JOIN head ON fork = number WHERE fork_id = ?", (fork_id,)
+    ).fetchone()
+    if found is None:
+        raise _unknown(fork_id)
+    number, seq, digest = found
+    if digest != expected_head or row.seq != seq + 1:
+        raise HeightConflict(
+            f"Fork {fork_id} is at record {seq}, so record {row.seq} cannot be added there.",
+            "Somebody else wrote to it: reload the fork and try again.",
+        )
+    db.execute(
+        "INSERT INTO record (fork, seq, op_id, digest, data) VALUES (?, ?, ?, ?, ?)",
+        (number, row.seq, row.op_id, row.digest, row.data),
+    )
+    db.execute("UPDATE head SET seq = ?, digest = ? WHERE fork = ?", (row.seq, row.digest, number))
 
 
 def _checked(fork_id: ForkId, seq: int, row: tuple[Any, ...]) -> StoredRecord:
