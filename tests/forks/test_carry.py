@@ -154,7 +154,7 @@ def sealed_to(recipient: Home, home: Home, fork_id: ForkId) -> bytes:
     made = bundles._content(
         Contents(found.manifest, records, sign_head(found.head, home.identity)), home.identity.public
     )
-    return bundles._sealed(made, home.identity, [recipient.identity.public], secrets.token_bytes)
+    return bundles._sealed(made.SerializeToString(), home.identity, [recipient.identity.public], secrets.token_bytes)
 
 
 def test_somebody_elses_fork_is_not_taken_in(home: Home, phone: Home) -> None:

@@ -47,7 +47,7 @@ def forced(made: Contents, exporter: Identity = OWNER, change: Callable[[pb.Bund
     """A bundle that the program would refuse to make: sealed and signed by who says to have made it."""
     message = bundles._content(made, exporter.public)
     change(message)
-    return bundles._sealed(message, exporter, [OWNER.public], secrets.token_bytes)
+    return bundles._sealed(message.SerializeToString(), exporter, [OWNER.public], secrets.token_bytes)
 
 
 def test_what_went_in_comes_out_and_it_is_the_same_bytes() -> None:
@@ -161,16 +161,7 @@ def test_a_recipient_cannot_pass_it_on_as_made_for_another() -> None:
     data = bundle_of(contents(written))
     envelope, head = bundles._envelope(data)
     plain = bundles._opened(envelope, head, OWNER)
-    key = bytes(32)
-    new = pb.BundleEnvelope(suite=1)
-    new.recipients.add(
-        identity=DEVICE.public.id, wrapped_key=DEVICE.public.seal_to(key, bundles._info(DEVICE.public.id))
-    )
-    size = len(plain) + 48
-    start = (
-        b"ipse bundle 1\n" + new.SerializeToString() + pb.BundleEnvelope(body=bytes(size)).SerializeToString()[:-size]
-    )
-    resealed = start + bundles.seal(key, plain, nonce=bytes(12), context=start)
+    resealed = bundles._closed(plain, [DEVICE.public], secrets.token_bytes)
     with pytest.raises(VerificationError, match="signature"):
         read_bundle(resealed, DEVICE)
 
@@ -182,7 +173,7 @@ WRONG: dict[str, Callable[[pb.Bundle], object]] = {
     "a record is missing in the middle": lambda b: b.records.pop(1),
     "a record is there twice": lambda b: b.records.append(b.records[2]),
     "two records are swapped": lambda b: b.records.extend([b.records.pop(1)]),
-    "the records are of another owner": lambda b: (b.ClearField("records"), b.records.extend(OTHER.records)),
+    "the records are of another owner": lambda b: b.records.__setitem__(slice(None), OTHER.records),
     "a record was altered": lambda b: b.records.__setitem__(1, b.records[1][:-1] + b"x"),
     "there are no records": lambda b: b.ClearField("records"),
     "the head is of fewer records": lambda b: setattr(b, "head", signed_head(HISTORY.records[:2])),
@@ -228,6 +219,15 @@ def test_a_log_with_other_keys_does_not_prove() -> None:
     other = Log(ORIGIN, (NoteKey(ORIGIN, SignatureType.ED25519, bytes(32)).verifier(),))
     with pytest.raises(VerificationError):
         read_bundle(forced(replace(whole, log=other)), OWNER)
+
+
+def test_what_is_longer_than_is_read_is_not_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = bundle_of(GOOD)
+    monkeypatch.setattr(bundles, "MAX_BUNDLE_BYTES", len(data) - 1)
+    with pytest.raises(VerificationError, match="longer than"):
+        read_bundle(data, OWNER)
+    with pytest.raises(InputError, match="longer than"):
+        bundle_of(GOOD)
 
 
 def test_who_is_no_member_or_none_any_more_makes_none() -> None:

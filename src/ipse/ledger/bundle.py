@@ -59,6 +59,9 @@ MAX_BASE_NAME_BYTES = 1024
 
 Form = TypeVar("Form", bound=Message)
 
+_AROUND_BYTES = 64 * 1024 * 1024
+"""More than everything besides the records can take."""
+
 _MARK = b"ipse bundle %d\n" % FORM
 _ANY_MARK = re.compile(rb"ipse bundle ([1-9][0-9]{0,8})\n")
 _LABEL = "bundle"
@@ -164,6 +167,8 @@ def make_bundle(
     ids = [recipient.id for recipient in recipients]
     if not 0 < len(set(ids)) == len(ids) <= MAX_RECIPIENTS:
         raise InputError(f"A bundle is sealed to 1 to {MAX_RECIPIENTS} different identities.")
+    if sum(map(len, contents.records)) > MAX_BUNDLE_BYTES - _AROUND_BYTES:
+        raise InputError(f"The bundle would be longer than {MAX_BUNDLE_BYTES} bytes.", "Copy the data folder instead.")
     bundle = _content(contents, exporter.public)
     checked = _checked(bundle, exporter.public, NO_DIGEST)
     for recipient in recipients:
@@ -172,7 +177,7 @@ def make_bundle(
                 f"{recipient.name} is not a member of fork {checked.manifest.fork_id}, and could read no record of it.",
                 "Let its owner add it first: `ipse key devices add FILE`; then export again.",
             )
-    return _sealed(bundle, exporter, recipients, rng)
+    return _sealed(bundle.SerializeToString(), exporter, recipients, rng)
 
 
 def read_bundle(data: bytes, identity: Identity) -> CheckedBundle:
@@ -221,17 +226,18 @@ def _content(contents: Contents, exporter: PublicIdentity) -> pb.Bundle:
     return bundle
 
 
-def _sealed(bundle: pb.Bundle, exporter: Identity, recipients: Sequence[PublicIdentity], rng: Randomness) -> bytes:
-    content = bundle.SerializeToString()
+def _sealed(content: bytes, exporter: Identity, recipients: Sequence[PublicIdentity], rng: Randomness) -> bytes:
     signature = exporter.sign(_LABEL, _signed(content, [recipient.id for recipient in recipients]))
-    plain = pb.BundleBody(content=content, signature=signature).SerializeToString()
+    return _closed(pb.BundleBody(content=content, signature=signature).SerializeToString(), recipients, rng)
+
+
+def _closed(plain: bytes, recipients: Sequence[PublicIdentity], rng: Randomness) -> bytes:
+    """The file around a body."""
     key = rng(KEY_BYTES)
     envelope = pb.BundleEnvelope(suite=SUITE)
     for recipient in recipients:
         envelope.recipients.add(identity=recipient.id, wrapped_key=recipient.seal_to(key, _info(recipient.id)))
     size = COMMITMENT_BYTES + len(plain) + TAG_BYTES
-    if size > MAX_BUNDLE_BYTES:
-        raise InputError(f"The bundle would be longer than {MAX_BUNDLE_BYTES} bytes.", "Copy the data folder instead.")
     begin_of_body = pb.BundleEnvelope(body=bytes(size)).SerializeToString()[:-size]
     head = _MARK + envelope.SerializeToString() + begin_of_body
     # The nonce is constant because the key is new, and is used for nothing else.
