@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -27,7 +28,6 @@ _DIGEST_SHOWN = 8
 def export_bundle(settings: Settings, screen: Screen, target: Path, fork: str, recipients: Sequence[Path]) -> None:
     """Write a fork to a new file, sealed to these identities or to this home's own."""
     from ipse.forks.carry import carried_out
-    from ipse.vault.files import create_file
 
     given = [_identity(path) for path in recipients]
     _check_free(target)
@@ -35,11 +35,7 @@ def export_bundle(settings: Settings, screen: Screen, target: Path, fork: str, r
         info = existing_fork(home, fork)
         sealed_to = given or [home.identity.public]
         data = carried_out(home, info.fork_id, sealed_to)
-    try:
-        create_file(target, data)
-    except FileExistsError:
-        _check_free(target)
-        raise
+    _create(target, data)
     names = [each.name for each in sealed_to]
     payload = {"fork": info.fork_id, "owner": info.owner, "path": target, "bytes": len(data), "recipients": names}
     lines = [
@@ -152,6 +148,23 @@ def _bundle(path: Path) -> bytes:
             return stream.read()
     except OSError as error:
         raise InputError(f"The bundle {path} cannot be read: {error.strerror}.", "Check its owner.") from error
+
+
+def _create(target: Path, data: bytes) -> None:
+    """Write a new file, for its owner alone. Nothing is linked or renamed: the target may lie on a memory stick."""
+    try:
+        descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o600)
+    except FileExistsError:
+        _check_free(target)
+        raise
+    try:
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+    except BaseException:
+        target.unlink(missing_ok=True)  # half a bundle is none
+        raise
 
 
 def _check_free(target: Path) -> None:
