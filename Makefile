@@ -25,7 +25,7 @@ export TOKENIZERS_PARALLELISM := false
 
 PYTEST_ARGS ?=
 BENCH_ARGS ?= --quick
-BENCHMARKS ?= step batch
+BENCHMARKS ?= step batch ledger
 # Transcripts of users that the learning benchmark lives through (form: CONTRIBUTING.md).
 USERS ?=
 CHAT_ARGS ?=

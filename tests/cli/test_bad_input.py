@@ -17,11 +17,13 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from ipse.cli.main import main
+from ipse.errors import StoreRolledBack
 from ipse.forks.home import KEY_NAME, Home
 from ipse.store.store import FILE_NAME
 from ipse.vault.keys import create_root_key
 from tests.cli.inprocess import Ipse
 from tests.crash.harness import mounted
+from tests.forks.tiny import append, tiny_fork, turn
 
 SHIPPED = Path(str(files("ipse").joinpath("shipped", "base")))
 SAID = ["Ahoy there!", "The wind is fair."]
@@ -323,3 +325,22 @@ def _nothing_is_left_of_logging() -> Iterator[None]:
     before = logging.root.handlers[:]
     yield
     logging.root.handlers[:] = before
+
+
+def test_nothing_is_learned_on_an_older_copy_until_its_owner_says_so(tmp_path: Path, ipse: Ipse) -> None:
+    home = tmp_path / "home"
+    with Home.open(home) as opened:
+        append(tiny_fork(opened), turn("one"))
+    shutil.copy(home / "ipse.db", tmp_path / "copy")
+    with Home.open(home) as opened:
+        append(tiny_fork(opened), turn("two"))
+    shutil.copy(tmp_path / "copy", home / "ipse.db")
+    with Home.open(home) as opened, pytest.raises(StoreRolledBack, match="an older copy was put back") as refused:
+        append(tiny_fork(opened), turn("three"))
+    assert "ipse fork go-on" in refused.value.hint
+    asked = ipse("fork", "go-on", "--fork", "ada", "--data", home)
+    assert (asked.code, len(asked.errors)) == (2, 1)
+    assert ipse("fork", "go-on", "--fork", "ada", "--yes", "--data", home).code == 0
+    with Home.open(home) as opened:
+        append(tiny_fork(opened), turn("three"))
+        assert [r.input_text for r in opened.read_records(tiny_fork(opened).row.fork_id)] == ["one", "three"]

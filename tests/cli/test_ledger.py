@@ -34,7 +34,7 @@ def test_a_served_log_grows_under_its_readers_and_ends_with_ctrl_c(home: Path) -
         with Store.open(home) as store:
             writer = LogWriter.open(store)
             writer.append(blinded(5)[3:])
-        with urllib.request.urlopen(f"{told['address']}/checkpoint", timeout=60) as answer:
+        with urllib.request.urlopen(f"{told['url']}/checkpoint", timeout=60) as answer:
             assert open_checkpoint(answer.read(), writer.log).head == writer.head
         server.process.send_signal(signal.SIGINT)
         assert server.gone() == 0
@@ -44,10 +44,10 @@ def test_a_served_log_grows_under_its_readers_and_ends_with_ctrl_c(home: Path) -
 def test_a_port_that_is_taken_is_one_clear_error(home: Path, ipse: Ipse) -> None:
     with Running("ledger", "serve", "--port", "0", "--json", "--data", str(home)) as server:
         server.wait_for(r"\}\n")
-        port = json.loads(server.out)["address"].rpartition(":")[2]
+        port = json.loads(server.out)["url"].rpartition(":")[2]
         outcome = ipse("ledger", "serve", "--port", port, "--data", home)
-    assert outcome.code == 2
-    assert outcome.errors == [f"error: Nothing can listen on 127.0.0.1, port {port}: Address already in use."]
+    assert outcome.code == 1
+    assert outcome.errors == [f"error: Cannot listen on 127.0.0.1, port {port}: Address already in use."]
 
 
 def test_show_says_that_an_older_copy_was_put_back_and_what_to_do(home: Path, tmp_path: Path, ipse: Ipse) -> None:

@@ -25,14 +25,20 @@ ENDLESS = 10**9
 
 def new_store(root: Path) -> ForkId:
     """A store with one empty fork."""
-    fork = fork_row()
+    return new_forks(root, 1)[0]
+
+
+def new_forks(root: Path, count: int) -> list[ForkId]:
+    """A store with so many."""
+    rows = [fork_row() for _ in range(count)]
     with Store.open(root) as store:
-        store.create_fork(fork)
-    return fork.fork_id
+        for row in rows:
+            store.create_fork(row)
+    return [row.fork_id for row in rows]
 
 
-def start(root: Path, fork: ForkId, mode: str, last: int, prefix: Iterable[str] = ()) -> subprocess.Popen[bytes]:
-    """A writer process; ``prefix`` goes before its command line (strace)."""
+def start(root: Path, fork: str, mode: str, last: int, prefix: Iterable[str] = ()) -> subprocess.Popen[bytes]:
+    """A writer process; ``prefix`` goes before its command line (strace). Several forks are joined by commas."""
     return subprocess.Popen(
         [*prefix, sys.executable, "-m", "tests.crash.writer", str(root), fork, mode, str(last)],
         cwd=REPOSITORY,
@@ -42,10 +48,11 @@ def start(root: Path, fork: ForkId, mode: str, last: int, prefix: Iterable[str] 
     )
 
 
-def acknowledged(output: bytes) -> list[int]:
+def acknowledged(output: bytes, fork: str = "") -> list[int]:
     """Numbers of the records that the writer was told to be durable. A line cut off by a kill does not count."""
     lines = output.decode().splitlines(keepends=True)
-    return [int(line.split()[1]) for line in lines if line.startswith("ack ") and line.endswith("\n")]
+    end = f" {fork}\n" if fork else "\n"
+    return [int(line.split()[1]) for line in lines if line.startswith("ack ") and line.endswith(end)]
 
 
 def check_history(root: Path, fork: ForkId) -> int:

@@ -13,27 +13,42 @@ import pytest
 from tests.crash.harness import acknowledged, check_history, new_store, start, why_not
 
 LAST = 25
-"""Appends of a run: with a log folded every ten, so that faults hit appends, folding and opening."""
+"""Appends of a run; meanwhile the write-ahead log is moved several times, so that faults hit that too, and opening."""
+
+
+FILES = ("", "ipse.db", "ipse.db-wal", "ipse.db-shm", "ipse.db-journal")
+
+
+def inject(
+    root: Path, fork: str, mode: str, last: int, call: str, fault: str, when: int, files: tuple[str, ...] = FILES
+) -> tuple[bytes, bool]:
+    """(what the writer said, whether the fault was reached). Only calls on the store's own files are counted.
+
+    They are counted in each thread: the n-th fails in the one that appends, and in the one that moves the write-ahead
+    log.
+    """
+    if why_not():
+        pytest.skip(why_not())
+    log = root / "trace"
+    strace = ["strace", "-f", "-o", str(log), "-e", f"trace={call}", "-e", f"inject={call}:{fault}:when={when}"]
+    for name in files:
+        strace += ["-P", str(root / "data" / name).rstrip("/")]
+    output, complaints = start(root / "data", fork, mode, last, strace).communicate(timeout=120)
+    assert b"Traceback" not in complaints, complaints.decode()
+    trace = log.read_text()
+    return output, "INJECTED" in trace or "SIGKILL" in trace
 
 
 def run(root: Path, call: str, fault: str, when: int) -> tuple[list[str], bool]:
-    """(what the writer said, whether the fault was reached). Only calls on the store's own files are counted."""
-    if why_not():
-        pytest.skip(why_not())
+    """The same with one fork that is there already; checks what is left of it."""
     fork = new_store(root / "data")
-    log = root / "trace"
-    inject = ["strace", "-f", "-o", str(log), "-e", f"trace={call}", "-e", f"inject={call}:{fault}:when={when}"]
-    for name in ("", "ipse.db", "ipse.db-wal", "ipse.db-shm"):
-        inject += ["-P", str(root / "data" / name).rstrip("/")]
-    output, complaints = start(root / "data", fork, "suffer", LAST, inject).communicate(timeout=120)
-    assert b"Traceback" not in complaints, complaints.decode()
+    output, reached = inject(root, fork, "suffer", LAST, call, fault, when)
     acks = acknowledged(output)
     height = check_history(root / "data", fork)
     last = acks[-1] if acks else 0
     assert acks == list(range(1, last + 1))
     assert last <= height <= last + 1
-    trace = log.read_text()
-    return output.decode().splitlines(), "INJECTED" in trace or "SIGKILL" in trace
+    return output.decode().splitlines(), reached
 
 
 def check_disk_error(call: str, said: list[str], reached: bool) -> None:
@@ -64,6 +79,16 @@ def test_a_failed_write_poisons_the_store_and_loses_nothing_acknowledged(tmp_pat
     assert reached
     assert "again StorePoisoned" in said
     check_disk_error("pwrite64", said, reached)
+
+
+def test_a_sync_that_fails_while_the_write_ahead_log_is_moved_poisons_the_store_too(tmp_path: Path) -> None:
+    fork = new_store(tmp_path / "data")
+    output, reached = inject(tmp_path, fork, "suffer", LAST, "fdatasync", "error=EIO", 1, files=("ipse.db",))
+    assert reached
+    assert b" StorePoisoned\nagain StorePoisoned\nread " in output  # appends sync another file
+    acks = acknowledged(output)
+    assert acks
+    assert acks[-1] == check_history(tmp_path / "data", fork)
 
 
 def test_no_space_for_one_write_fails_that_append_and_not_the_next(tmp_path: Path) -> None:

@@ -215,7 +215,7 @@ def test_no_head_is_signed_on_top_of_an_older_copy(home: Home, tmp_path: Path) -
     life.learn("b")
     publish(home)
     (row,) = LogRows(home.store).publications(fork_id, LogWriter.open(home.store).log.origin)
-    with home.store._write() as db:
+    with home.store.transaction() as db:
         db.execute("DELETE FROM record WHERE seq = 2")
         db.execute("UPDATE head SET seq = 1, digest = ?", (old[0].digest,))
     assert row.size == 2
@@ -226,7 +226,7 @@ def test_no_head_is_signed_on_top_of_an_older_copy(home: Home, tmp_path: Path) -
 def test_a_fork_that_is_here_keeps_its_base_and_its_owner(home: Home, there: Home) -> None:
     _, fork_id = life_of(home, "a")
     arrive(there, carried_out(home, fork_id))
-    with there.store._write() as db:
+    with there.store.transaction() as db:
         db.execute("UPDATE fork SET layout_digest = ?", (bytes(32),))
     with pytest.raises(VerificationError, match="another layout"):
         arrive(there, carried_out(home, fork_id))

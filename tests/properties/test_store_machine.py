@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from concurrent.futures import Future
 from pathlib import Path
 
 import pytest
@@ -13,10 +14,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
-from ipse.errors import DuplicateOperation, HeightConflict
+from ipse.errors import DuplicateOperation, HeightConflict, InputError
 from ipse.store.rows import AppendRow
 from ipse.store.store import Store
-from ipse.wire.digest import NO_DIGEST
+from ipse.wire.digest import NO_DIGEST, sha256
 from ipse.wire.ids import ForkId
 from tests.store.samples import fork_row, row
 
@@ -59,7 +60,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.handles[which].append(fork, new, expected_head=self.digest(fork, height))
         self.expected[fork].append(new)
 
-    @rule(target=forks, which=st.integers(0, 1), count=st.integers(0, 4))
+    @rule(target=forks, which=st.integers(0, 1), count=st.integers(1, 4))
     def import_a_fork(self, which: int, count: int) -> ForkId:
         fork, rows = fork_row(), [row(seq) for seq in range(1, count + 1)]
         self.handles[which].import_fork(fork, rows, expected_head=NO_DIGEST)
@@ -94,6 +95,29 @@ class StoreMachine(RuleBasedStateMachine):
             again = row(height + 1, op_id=self.expected[fork][-back].op_id)
             with pytest.raises(DuplicateOperation):
                 self.handles[which].append(fork, again, expected_head=self.digest(fork, height))
+
+    @rule(
+        which=st.integers(0, 1),
+        asked=st.lists(st.tuples(forks, st.sampled_from(("good", "old head", "repeated", "misshapen"))), max_size=8),
+    )
+    def append_several_at_once(self, which: int, asked: list[tuple[ForkId, str]]) -> None:
+        waiting: list[tuple[Future[None], type[Exception] | None]] = []
+        for fork, kind in asked:
+            rows = self.expected[fork]
+            head, seq = self.digest(fork, len(rows)), len(rows) + 1
+            new = row(seq)
+            error: type[Exception] | None = None
+            if kind == "old head":
+                head, error = sha256(head), HeightConflict
+            elif kind == "repeated" and rows:
+                new, error = row(seq, op_id=rows[0].op_id), DuplicateOperation
+            elif kind == "misshapen":
+                new, error = row(seq, op_id=b"short"), InputError
+            else:
+                rows.append(new)
+            waiting.append((self.handles[which].append_async(fork, new, expected_head=head), error))
+        for future, error in waiting:
+            assert type(future.exception()) is (error or type(None))
 
     @rule(fork=forks, which=st.integers(0, 1), back=st.integers(0, 3), data=st.binary(max_size=50))
     def put_snapshot(self, fork: ForkId, which: int, back: int, data: bytes) -> None:

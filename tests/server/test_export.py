@@ -127,7 +127,7 @@ def test_a_folder_that_is_ahead_or_of_another_history_is_left_as_it_is(tmp_path:
 
 
 def test_a_damaged_log_is_not_exported(writer: LogWriter, store: Store, tmp_path: Path) -> None:
-    with store._write() as db:
+    with store.transaction() as db:
         db.execute("UPDATE log_entry SET entry = zeroblob(32) WHERE number = 7")
     with pytest.raises(VerificationError):
         exported(writer, tmp_path / "public")

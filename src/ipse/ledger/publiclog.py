@@ -9,8 +9,6 @@ damaged tiles do not give is an error and not a file. What is read may grow at a
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from ipse.errors import InputError, StoreRolledBack, VerificationError
 from ipse.ledger.checkpoint import Log, open_checkpoint
 from ipse.ledger.note import Note
@@ -27,6 +25,7 @@ from ipse.ledger.tree import (
     verify_inclusion,
 )
 from ipse.ledger.treehead import TreeHead
+from ipse.ledger.witness import AddCheckpoint
 from ipse.store.logrows import LogRow, LogRows
 from ipse.store.rows import Head
 from ipse.store.seen import FOLDER_NAME, Seen, confirm
@@ -37,15 +36,6 @@ from ipse.wire.lines import MAX_NUMBER
 ENTRY_BYTES = 32
 
 DAMAGED = "Restore the store from a copy of now; nothing is signed on top of this."
-
-
-@dataclass(frozen=True, slots=True)
-class LogGrowth:
-    """Proof that the log of this checkpoint begins with the log of ``old_size`` entries, which the reader knows."""
-
-    old_size: int
-    hashes: tuple[bytes, ...]
-    checkpoint: bytes
 
 
 class PublicLog:
@@ -127,8 +117,8 @@ class PublicLog:
         verify_inclusion(leaf_hash(self.entry(index)), index, head.size, proof, head.root)
         return TlogProof(index, proof, row.checkpoint)
 
-    def consistency(self, old_size: int) -> LogGrowth:
-        """Proof that the log only grew since it had ``old_size`` entries. It verifies for the tree that is stored.
+    def consistency(self, old_size: int) -> AddCheckpoint:
+        """Proof that the log only grew since it had ``old_size`` entries, as a witness is sent it. It verifies here.
 
         Raises:
             InputError: it never had so many.
@@ -141,7 +131,7 @@ class PublicLog:
         read = self.reader(head.size)
         proof = consistency_proof(old_size, head.size, read)
         verify_consistency(old_size, read_root(old_size, read), head.size, head.root, proof)
-        return LogGrowth(old_size, proof, row.checkpoint)
+        return AddCheckpoint(old_size, proof, row.checkpoint)
 
     def reader(self, size: int) -> HashReader:
         """Reads hashes of the tree of the first ``size`` entries."""

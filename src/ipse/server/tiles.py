@@ -8,27 +8,24 @@
 Whatever is not there, or not there yet, is 404 and not cached: a tile of a later size comes. Partial tiles are cut from
 what is stored, so those of earlier checkpoints stay available. Entries are not compressed: they are noise.
 
-Not protected: who fetches what is visible to whoever sees the traffic, since there is no TLS here, and nobody is kept
-from asking too often. On the open network put a web server before it, or serve the files of an export from there.
+Not protected: what listening.py says; and who fetches which entry can be seen on the way. The files of an export
+(export.py) are the same, for any web server.
 """
 
 from __future__ import annotations
 
 import logging
-import socket
-import socketserver
-import sys
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 from ipse.errors import IpseError, VerificationError
 from ipse.ledger.publiclog import PublicLog
 from ipse.ledger.tiles import Tile
+from ipse.server.listening import SILENCE_SECONDS, Listener
 
 CHECKPOINT_PATH = "/checkpoint"
 
-_IDLE_SECONDS = 30
 _TEXT = "text/plain; charset=utf-8"
 _BYTES = "application/octet-stream"
 _CHANGES = "no-cache"
@@ -37,40 +34,19 @@ _STAYS = "public, max-age=31536000, immutable"
 log = logging.getLogger(__name__)
 
 
-class TileServer(ThreadingHTTPServer):
-    """Serves one log until ``shutdown``; a thread for each connection. Port 0 takes a free one, see ``address``.
+class TileServer(Listener):
+    """Serves one log."""
 
-    Raises OSError where the address cannot be had.
-    """
-
-    daemon_threads = True
-
-    def __init__(self, host: str, port: int, public: PublicLog) -> None:
-        self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    def __init__(self, public: PublicLog, host: str, port: int) -> None:
         self.public = public
-        super().__init__((host, port), _Handler)
-
-    @property
-    def address(self) -> str:
-        """Where it listens, as the start of an address."""
-        host, port = self.server_address[:2]
-        return f"http://[{host!s}]:{port}" if self.address_family == socket.AF_INET6 else f"http://{host!s}:{port}"
-
-    def server_bind(self) -> None:
-        """As of HTTPServer, without asking the name service what this machine is called."""
-        socketserver.TCPServer.server_bind(self)
-        self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that leaves in the middle is not worth a traceback on the terminal."""
-        log.info("a connection ended early: %r", sys.exception())
+        super().__init__(host, port, _Handler)
 
 
 class _Handler(BaseHTTPRequestHandler):
     server: TileServer
     protocol_version = "HTTP/1.1"
     server_version, sys_version = "ipse", ""
-    timeout = _IDLE_SECONDS
+    timeout = SILENCE_SECONDS
     error_content_type = _TEXT
     error_message_format = "%(code)d %(message)s\n"
     _caching = "no-store"  # of an error, which may be another one in a moment

@@ -17,22 +17,20 @@ checkpoint of that log with its cosignatures.
 | 500 | the store, or this program |
 | 503 | the clock stands before the last cosignature, or another process holds the store |
 
-Not protected: there is no TLS, and whoever opens connections and says nothing keeps others out for as long as it
-takes (64 at a time, 10 seconds of silence each). Put a web server before it.
+Not protected: what listening.py says.
 """
 
 from __future__ import annotations
 
 import logging
 import re
-import sys
-import threading
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 from ipse.errors import ClockError, IpseError, StoreBusy
 from ipse.ledger.witness import Reason, Refusal, Witness, cosigned_checkpoint
+from ipse.server.listening import SILENCE_SECONDS, Listener
 
 PATH = "/add-checkpoint"
 SIZE_TYPE = "text/x.tlog.size"
@@ -42,8 +40,6 @@ MAX_BODY_BYTES = 256 * 1024
 _MONITORING = re.compile(r"/(?P<hash>[0-9a-f]{64})/checkpoint", re.ASCII)
 _NOTHING = b"There is nothing here; logs post to /add-checkpoint.\n"
 _FAULT = b"The witness has a fault of its own.\n"
-_SILENCE_SECONDS = 10
-_MAX_CONNECTIONS = 64
 
 _STATUS = {
     Reason.MALFORMED: HTTPStatus.BAD_REQUEST,
@@ -56,50 +52,19 @@ _STATUS = {
 log = logging.getLogger(__name__)
 
 
-class WitnessServer(ThreadingHTTPServer):
-    """Listens from the moment it is made; ``serve_forever`` answers. Close it with ``server_close``."""
-
-    daemon_threads = True
+class WitnessServer(Listener):
+    """Answers for one witness."""
 
     def __init__(self, witness: Witness, host: str, port: int) -> None:
         self.witness = witness
-        self._free = threading.BoundedSemaphore(_MAX_CONNECTIONS)
-        super().__init__((host, port), _Handler)
-
-    @property
-    def url(self) -> str:
-        """Its address, with the port that it really has."""
-        host, port = self.server_address[:2]
-        return f"http://{host!s}:{port}"
-
-    def process_request(self, request: Any, client_address: Any) -> None:
-        """A thread for each connection, while there are not too many."""
-        if self._free.acquire(blocking=False):
-            super().process_request(request, client_address)
-        else:
-            self.shutdown_request(request)
-
-    def process_request_thread(self, request: Any, client_address: Any) -> None:
-        """Counted by ``process_request``."""
-        try:
-            super().process_request_thread(request, client_address)
-        finally:
-            self._free.release()
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """A connection that broke is not worth a traceback on the terminal; a fault of ours is."""
-        error = sys.exception()
-        if isinstance(error, OSError):
-            log.info("a connection ended early: %s", error)
-        else:
-            log.error("a request could not be answered", exc_info=error)
+        super().__init__(host, port, _Handler)
 
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"  # so that a log may keep its connection
     server_version = "ipse"
     sys_version = ""
-    timeout = _SILENCE_SECONDS
+    timeout = SILENCE_SECONDS
     server: WitnessServer
 
     def do_POST(self) -> None:

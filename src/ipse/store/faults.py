@@ -24,6 +24,7 @@ from ipse.errors import (
     StorePoisoned,
     StoreReadOnly,
 )
+from ipse.wire.ids import ForkId
 
 RAISED = (sqlite3.Error, UnicodeDecodeError)
 """What the ``sqlite3`` module raises; the second when a damaged file's own bytes are part of SQLite's message."""
@@ -104,6 +105,24 @@ def poisoned(path: Path) -> StorePoisoned:
         f"An earlier write to the store {path} failed, so it takes no more.",
         "Check the disk, then start again; what was acknowledged before is there.",
     )
+
+
+def interrupted(path: Path) -> StoreError:
+    """The thread that wrote for others was stopped from outside."""
+    return StoreError(
+        f"A write to the store {path} was interrupted; it may or may not be there.",
+        "Look whether it is, or try the same again: an operation is recorded once.",
+    )
+
+
+def closed(path: Path) -> StoreError:
+    """A write after ``close``."""
+    return StoreError(f"The store {path} is closed.", "Open it again.")
+
+
+def unknown(fork_id: ForkId) -> InputError:
+    """A fork that the store does not have."""
+    return InputError(f"There is no fork {fork_id} in this store.", "List the forks and choose one of them.")
 
 
 def _writable(path: Path) -> bool:

@@ -117,7 +117,7 @@ class LogRows:
             StoreBusy, StoreFull, StoreReadOnly: nothing was changed; try again.
             StorePoisoned, StoreError: the change may or may not have reached the disk; reopen and look.
         """
-        with self._store._write() as db:
+        with self._store.transaction() as db:
             yield LogChange(db, self)
 
 

@@ -27,7 +27,7 @@ _SETTINGS = (
     "PRAGMA foreign_keys = ON",
     "PRAGMA cell_size_check = ON",
     "PRAGMA trusted_schema = OFF",
-    "PRAGMA wal_autocheckpoint = 0",  # the store folds the log itself, so that it sees the errors
+    "PRAGMA wal_autocheckpoint = 0",  # a thread does it, and sees the errors: wal.py
 )
 
 
@@ -40,13 +40,7 @@ def connect(path: Path, *, create: bool, busy_seconds: float) -> sqlite3.Connect
     if not os.access(path, os.W_OK):  # SQLite would notice only when it first has to write
         raise faults.read_only(path)
     try:
-        connection = sqlite3.connect(
-            f"file:{quote(str(path.absolute()))}?mode=rw",
-            uri=True,
-            timeout=busy_seconds,
-            isolation_level=None,  # transactions are begun by hand
-            check_same_thread=False,  # the store takes turns by its own lock
-        )
+        connection = _plain(path, busy_seconds)
     except faults.RAISED as error:
         raise faults.explain(error, path) from error
     try:
@@ -58,6 +52,28 @@ def connect(path: Path, *, create: bool, busy_seconds: float) -> sqlite3.Connect
         connection.close()
         raise
     return connection
+
+
+def join(path: Path) -> sqlite3.Connection:
+    """One more connection to a store that this process has open, for its other thread; it waits for nobody.
+
+    Raises:
+        sqlite3.Error: see ``faults.explain``.
+    """
+    connection = _plain(path, busy_seconds=0)
+    for setting in _SETTINGS:
+        connection.execute(setting)
+    return connection
+
+
+def _plain(path: Path, busy_seconds: float) -> sqlite3.Connection:
+    return sqlite3.connect(
+        f"file:{quote(str(path.absolute()))}?mode=rw",
+        uri=True,
+        timeout=busy_seconds,
+        isolation_level=None,  # transactions are begun by hand
+        check_same_thread=False,  # the store takes turns by its own lock
+    )
 
 
 def _make_file(path: Path) -> None:

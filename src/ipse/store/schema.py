@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 
 APPLICATION_ID = 0x49707365
 """The letters "Ipse", in the field of SQLite's file header that is meant for this."""
@@ -124,14 +125,32 @@ def m004_publication(connection: sqlite3.Connection) -> None:
     )
 
 
+def m005_kept_twice(connection: sqlite3.Connection) -> None:
+    """All columns of a fork and of a marker once more, in an index, so that SQLite's own check compares the two.
+
+    A bit that flips in either is then found. Records and heads need no second copy, since they have digests, and
+    snapshots none, since they are sealed. The planner may also answer from such an index alone.
+    """
+    connection.execute(
+        "CREATE UNIQUE INDEX fork_twice ON fork"
+        " (fork_id, owner, base_id, base_name, layout_digest, key_check, created_ms)"
+    )
+    connection.execute("CREATE UNIQUE INDEX marker_twice ON marker (key, value)")
+    connection.execute("CREATE UNIQUE INDEX publication_twice ON publication (fork, origin, size, entry, note)")
+
+
 MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (
     m001_initial,
     m002_data_keys,
     m003_log,
     m004_publication,
+    m005_kept_twice,
 )
 
 VERSION = len(MIGRATIONS)
+
+DECLARED = "SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY type, name"
+"""Asks for all that a file consists of, and how it is declared."""
 
 
 def migrate(connection: sqlite3.Connection, version: int) -> None:
@@ -140,3 +159,10 @@ def migrate(connection: sqlite3.Connection, version: int) -> None:
         migration(connection)
     connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
     connection.execute(f"PRAGMA user_version = {VERSION}")
+
+
+def declared() -> list[tuple[str, str, str, str | None]]:
+    """What ``DECLARED`` answers in a file that this version has just made."""
+    with closing(sqlite3.connect(":memory:")) as connection:
+        migrate(connection, 0)
+        return connection.execute(DECLARED).fetchall()

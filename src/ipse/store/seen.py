@@ -108,6 +108,18 @@ class Seen:
                 "What was to be noted is in the store; make room or check the folder, then try again.",
             ) from error
 
+    def forget(self, name: str) -> None:
+        """As if nothing had been seen under this name.
+
+        Raises:
+            StoreError: the file cannot be removed.
+        """
+        path = self._path(name)
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise StoreError(f"The file {path} cannot be removed: {error.strerror}.", "Check its owner.") from error
+
     def _path(self, name: str) -> Path:
         if not _NAME.fullmatch(name):
             raise InputError(f"Nothing is noted under the name {name[:80]!r}.")
@@ -138,7 +150,10 @@ def confirm(
         )
 
 
-_HINT = "Put the newest copy back; or, if it is a log that is lost, `ipse ledger new` starts one with another origin."
+_HINT = (
+    "Put the newest copy back. If it is lost: `ipse fork go-on` for a fork, `ipse ledger new` for the log, starts from "
+    "what is here."
+)
 
 
 def _parse(data: bytes, path: Path) -> Head | None:

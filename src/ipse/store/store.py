@@ -13,10 +13,13 @@ It keeps bytes and gives them back; it cannot open them and does not know what t
   A full disk is not such a failure: the transaction is rolled back, and writing goes on when there is room.
 - *checked*: each record's digest is checked on the way out, and a gap is an error that names fork and record.
 
-Not promised: secrecy (seal first), and noticing that an older copy of the whole file was put back (keep a head
+- *never two histories*: nothing is added to an older copy of the file that was put back (seen.py).
+
+Not promised: secrecy (seal first), and noticing that the whole folder was put back as it once was (keep a head
 elsewhere for that). Network file systems break SQLite's locks: keep the file on a local disk.
 
-A Store may be used from several threads; they take turns. It must not be carried across ``fork()``.
+A Store may be used from several threads. They take turns, and those that wait to write share one commit (writer.py);
+``append_async`` is for a thread that does not want to wait. It must not be carried across ``fork()``.
 """
 
 from __future__ import annotations
@@ -25,23 +28,24 @@ import logging
 import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import astuple, fields
+from concurrent.futures import Future
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from ipse.errors import DuplicateOperation, HeightConflict, InputError, IpseError, StoreDamaged, VerificationError
-from ipse.store import faults
-from ipse.store.opening import PAGE_BYTES, connect
+from ipse.errors import InputError, StoreDamaged, StoreError, VerificationError
+from ipse.store import faults, schema, writes
+from ipse.store.opening import connect
 from ipse.store.rows import AppendRow, ForkRow, Head, StoredRecord, StoredSnapshot
+from ipse.store.seen import FOLDER_NAME, Seen
+from ipse.store.writer import Writer
+from ipse.store.writes import FORK_COLUMNS
 from ipse.wire.digest import NO_DIGEST, sha256
 from ipse.wire.ids import ForkId, OwnerId
 
 FILE_NAME = "ipse.db"
 
-_FORK_COLUMNS = tuple(column.name for column in fields(ForkRow))
-_CHECKPOINT_PAGES = 500
 _CHUNK_RECORDS = 256
 
 log = logging.getLogger(__name__)
@@ -54,8 +58,8 @@ class Store:
         self.path = path
         self._connection = connection
         self._lock = threading.RLock()
-        self._poisoned = False
-        self._unfolded_pages = 0
+        self._writer = Writer(connection, path, self._lock)
+        self._seen = Seen(path.parent / FOLDER_NAME)
 
     @classmethod
     def open(cls, root: Path, *, create: bool = True, busy_seconds: float = 5.0) -> Store:
@@ -75,7 +79,8 @@ class Store:
         return cls(connect(path, create=create, busy_seconds=busy_seconds), path)
 
     def close(self) -> None:
-        """Close; harmless to repeat. What was acknowledged is on the disk before this too."""
+        """Finish what was queued and close; harmless to repeat. What was acknowledged is on the disk before, too."""
+        self._writer.close()
         with self._lock:
             self._connection.close()
 
@@ -93,27 +98,25 @@ class Store:
         Raises:
             InputError: its id is taken.
         """
-        with self._write() as db:
-            if db.execute("SELECT 1 FROM fork WHERE fork_id = ?", (row.fork_id,)).fetchone():
-                raise InputError(f"There is a fork {row.fork_id} already.", "Open it instead.")
-            _insert_fork(db, row)
+        self._writer.run(lambda db: writes.create_fork(db, row))
 
     def import_fork(self, row: ForkRow, records: Sequence[AppendRow], *, expected_head: bytes) -> None:
         """Add records after a fork's newest one, and the fork itself if it is not here: all of that, or nothing.
 
+        To an older copy that was put back it adds only what leads to what was seen, which makes it whole again.
+
         Args:
             row: the fork as it is made if it is missing; one that is here keeps its own.
-            records: in order, without gaps.
+            records: one or more, in order, without gaps.
             expected_head: digest of the record that the first of them follows, ``NO_DIGEST`` if there is none.
 
         Raises: as ``append``.
         """
-        with self._write(sum(len(record.data) for record in records)) as db:
-            if not db.execute("SELECT 1 FROM fork WHERE fork_id = ?", (row.fork_id,)).fetchone():
-                _insert_fork(db, row)
-            for record in records:
-                _insert_record(db, row.fork_id, record, expected_head)
-                expected_head = record.digest
+        for record in records:
+            _check_digest(row.fork_id, record)
+        last = self._seen.last(row.fork_id)
+        self._writer.run(lambda db: writes.import_fork(db, row, records, expected_head, last))
+        self._note(row.fork_id, records[-1])
 
     def fork(self, fork_id: ForkId) -> ForkRow:
         """One fork.
@@ -123,7 +126,7 @@ class Store:
         """
         rows = self._forks("WHERE fork_id = ?", (fork_id,))
         if not rows:
-            raise _unknown(fork_id)
+            raise faults.unknown(fork_id)
         return rows[0]
 
     def forks(self, owner: OwnerId | None = None) -> list[ForkRow]:
@@ -131,8 +134,8 @@ class Store:
         return self._forks("", ()) if owner is None else self._forks("WHERE owner = ?", (owner,))
 
     def _forks(self, where: str, values: tuple[object, ...]) -> list[ForkRow]:
-        rows = self._read(f"SELECT {', '.join(_FORK_COLUMNS)} FROM fork {where} ORDER BY number", values)
-        return [ForkRow(**dict(zip(_FORK_COLUMNS, row, strict=True))) for row in rows]
+        rows = self._read(f"SELECT {', '.join(FORK_COLUMNS)} FROM fork {where} ORDER BY number", values)
+        return [ForkRow(**dict(zip(FORK_COLUMNS, row, strict=True))) for row in rows]
 
     # -- records -------------------------------------------------------------------------------------------------
 
@@ -148,11 +151,49 @@ class Store:
             HeightConflict: the head is another: reload the fork and try again.
             InputError: there is no such fork.
             VerificationError: ``row.digest`` is not the digest of ``row.data``.
+            StoreRolledBack: an older copy of the store was put back; nothing is added to it.
             StoreBusy, StoreFull, StoreReadOnly: nothing was recorded; try again.
             StorePoisoned, StoreError: the write may or may not have reached the disk; reopen and look.
         """
-        with self._write(len(row.data)) as db:
-            _insert_record(db, fork_id, row, expected_head)
+        _check_digest(fork_id, row)
+        last = self._seen.last(fork_id)  # before the head: another process may append in between
+        self._writer.run(lambda db: writes.append(db, fork_id, row, expected_head, last))
+        self._note(fork_id, row)
+
+    def append_async(self, fork_id: ForkId, row: AppendRow, *, expected_head: bytes) -> Future[None]:
+        """The same for a server with many forks: the future has a result when the record is on the disk.
+
+        Records of one fork may follow each other without waiting: if one is refused, those after it get
+        HeightConflict. Callbacks of the future run in a thread that writes, so they must not wait for the store.
+
+        Raises:
+            VerificationError: at once; everything else comes by the future.
+        """
+        _check_digest(fork_id, row)
+        last = self._seen.last(fork_id)
+        future = self._writer.submit(lambda db: writes.append(db, fork_id, row, expected_head, last))
+
+        def note(done: Future[None]) -> None:
+            if not done.cancelled() and done.exception() is None:
+                self._note(fork_id, row)
+
+        future.add_done_callback(note)
+        return future
+
+    def go_on(self, fork_id: ForkId) -> None:
+        """Forget what was seen of a fork: for an older copy that is the newest there is. Its owner must want that.
+
+        Raises:
+            StoreError: the file cannot be removed.
+        """
+        self._seen.forget(fork_id)
+
+    def _note(self, fork_id: ForkId, row: AppendRow) -> None:
+        """Beside the store, what it has now. The record is safe whatever becomes of this."""
+        try:
+            self._seen.note(fork_id, row.seq, row.digest, sync=False)
+        except StoreError as error:
+            log.warning("an older copy of the store might go unnoticed: %s", error)
 
     def head(self, fork_id: ForkId) -> Head:
         """The newest record's number and digest.
@@ -162,7 +203,7 @@ class Store:
         """
         rows = self._read("SELECT seq, digest FROM fork JOIN head ON fork = number WHERE fork_id = ?", (fork_id,))
         if not rows:
-            raise _unknown(fork_id)
+            raise faults.unknown(fork_id)
         return Head(*rows[0])
 
     def records(self, fork_id: ForkId, after_seq: int = 0) -> Iterator[StoredRecord]:
@@ -271,15 +312,7 @@ class Store:
         Raises:
             InputError: there is no such fork, or it has not come so far.
         """
-        with self._write(len(data)) as db:
-            found = db.execute(
-                "SELECT number, seq FROM fork JOIN head ON fork = number WHERE fork_id = ?", (fork_id,)
-            ).fetchone()
-            if found is None:
-                raise _unknown(fork_id)
-            if not 0 <= seq <= found[1]:
-                raise InputError(f"Fork {fork_id} is at record {found[1]}, so it has no snapshot at {seq}.")
-            db.execute("INSERT OR REPLACE INTO snapshot (fork, seq, data) VALUES (?, ?, ?)", (found[0], seq, data))
+        self._writer.run(lambda db: writes.put_snapshot(db, fork_id, seq, data))
 
     def latest_snapshot(self, fork_id: ForkId, at_or_before_seq: int) -> StoredSnapshot | None:
         """The newest snapshot that is not past this record, if there is one.
@@ -297,11 +330,7 @@ class Store:
     def drop_snapshots(self, fork_id: ForkId, *, before_seq: int | None = None) -> None:
         """Forget all snapshots of a fork, or those of records before this one. Loses nothing but time."""
         limit = 2**63 - 1 if before_seq is None else before_seq
-        with self._write() as db:
-            db.execute(
-                "DELETE FROM snapshot WHERE fork = (SELECT number FROM fork WHERE fork_id = ?) AND seq < ?",
-                (fork_id, limit),
-            )
+        self._writer.run(lambda db: writes.drop_snapshots(db, fork_id, limit))
 
     def swap_marker(self, key: str, expected: bytes | None, value: bytes) -> bool:
         """Keep a small value under a name, if the one there now is the expected one (None: there is none).
@@ -309,12 +338,7 @@ class Store:
         Returns:
             Whether it was so. If not, nothing was changed: somebody else was faster.
         """
-        with self._write(len(value)) as db:
-            found = db.execute("SELECT value FROM marker WHERE key = ?", (key,)).fetchone()
-            if (found[0] if found else None) != expected:
-                return False
-            db.execute("INSERT OR REPLACE INTO marker (key, value) VALUES (?, ?)", (key, value))
-            return True
+        return self._writer.run(lambda db: writes.swap_marker(db, key, expected, value))
 
     def marker(self, key: str) -> bytes | None:
         """The value under this name, if there is one."""
@@ -324,7 +348,7 @@ class Store:
     # -- the disk ------------------------------------------------------------------------------------------------
 
     def check_file(self) -> None:
-        """Let SQLite check the whole file: slow, and independent of ``verify``.
+        """Let SQLite check the whole file, and that its tables are ours: slow, and independent of ``verify``.
 
         Raises:
             StoreDamaged: with the first finding.
@@ -332,6 +356,17 @@ class Store:
         found = self._read("PRAGMA integrity_check(1)", ())
         if found != [("ok",)]:
             raise faults.damaged(self.path, str(found[0][0]) if found else "the check gave no answer")
+        if self._read(schema.DECLARED, ()) != schema.declared():
+            raise faults.damaged(self.path, "its tables are not declared as this version declares them")
+
+    def transaction(self) -> AbstractContextManager[sqlite3.Connection]:
+        """One durable transaction for other modules of this room; any exception inside rolls it back.
+
+        Raises:
+            StoreBusy, StoreFull, StoreReadOnly: nothing was changed; try again.
+            StorePoisoned, StoreError: the change may or may not have reached the disk; reopen and look.
+        """
+        return self._writer.transaction()
 
     def _read(self, sql: str, values: tuple[object, ...]) -> list[tuple[Any, ...]]:
         with self._lock:
@@ -342,86 +377,10 @@ class Store:
             except faults.RAISED as error:
                 raise faults.explain(error, self.path) from error
 
-    @contextmanager
-    def _write(self, payload_bytes: int = 0) -> Iterator[sqlite3.Connection]:
-        """One durable transaction; any exception inside rolls it back."""
-        with self._lock:
-            if self._poisoned:
-                raise faults.poisoned(self.path)
-            db = self._connection
-            try:
-                db.execute("BEGIN IMMEDIATE")
-                yield db
-                db.execute("COMMIT")
-            except BaseException as error:
-                self._roll_back()
-                if not isinstance(error, faults.RAISED) or isinstance(error, sqlite3.ProgrammingError):
-                    raise
-                explained = faults.explain(error, self.path)
-                self._note_failure(explained)
-                raise explained from error
-            self._fold_log(payload_bytes)
 
-    def _roll_back(self) -> None:
-        if not self._connection.in_transaction:
-            return  # SQLite rolled back by itself
-        try:
-            self._connection.execute("ROLLBACK")
-        except faults.RAISED as error:
-            self._poisoned = True
-            log.error("rollback failed, store takes no more writes: %s", error)
-
-    def _note_failure(self, error: IpseError) -> None:
-        if not isinstance(error, faults.HARMLESS):
-            self._poisoned = True
-            log.error("write failed, store takes no more: %s", error)
-
-    def _fold_log(self, payload_bytes: int) -> None:
-        """Now and then move the write-ahead log into the database file.
-
-        SQLite would do it by itself inside a commit, but swallow its errors. Whatever happens here, the transaction
-        before is durable in the log, so its caller must not see an error.
-        """
-        self._unfolded_pages += 4 + payload_bytes // PAGE_BYTES  # table, two indexes, head, and overflow pages
-        if self._unfolded_pages < _CHECKPOINT_PAGES:
-            return
-        self._unfolded_pages = 0
-        try:
-            self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
-        except faults.RAISED as error:
-            self._note_failure(faults.explain(error, self.path))
-
-
-def _insert_fork(db: sqlite3.Connection, row: ForkRow) -> None:
-    places = ", ".join("?" * len(_FORK_COLUMNS))
-    number = db.execute(
-        f"INSERT INTO fork ({', '.join(_FORK_COLUMNS)}) VALUES ({places}) RETURNING number", astuple(row)
-    ).fetchone()[0]
-    db.execute("INSERT INTO head (fork, seq, digest) VALUES (?, 0, ?)", (number, NO_DIGEST))
-
-
-def _insert_record(db: sqlite3.Connection, fork_id: ForkId, row: AppendRow, expected_head: bytes) -> None:
-    """``Store.append`` within a transaction."""
+def _check_digest(fork_id: ForkId, row: AppendRow) -> None:
     if sha256(row.data) != row.digest:
         raise VerificationError(f"Record {row.seq} of fork {fork_id} does not have the digest it came with.")
-    if db.execute("SELECT 1 FROM record WHERE op_id = ?", (row.op_id,)).fetchone():
-        raise DuplicateOperation(f"Operation {row.op_id.hex()} is recorded already.", "It is done: do not repeat it.")
-    found = db.execute(
-        "SELECT number, seq, digest FROM fork JOIN head ON fork = number WHERE fork_id = ?", (fork_id,)
-    ).fetchone()
-    if found is None:
-        raise _unknown(fork_id)
-    number, seq, digest = found
-    if digest != expected_head or row.seq != seq + 1:
-        raise HeightConflict(
-            f"Fork {fork_id} is at record {seq}, so record {row.seq} cannot be added there.",
-            "Somebody else wrote to it: reload the fork and try again.",
-        )
-    db.execute(
-        "INSERT INTO record (fork, seq, op_id, digest, data) VALUES (?, ?, ?, ?, ?)",
-        (number, row.seq, row.op_id, row.digest, row.data),
-    )
-    db.execute("UPDATE head SET seq = ?, digest = ? WHERE fork = ?", (row.seq, row.digest, number))
 
 
 def _checked(fork_id: ForkId, seq: int, row: tuple[Any, ...]) -> StoredRecord:
@@ -441,7 +400,3 @@ def _missing(fork_id: ForkId, seq: int) -> VerificationError:
     return VerificationError(
         f"Record {seq} of fork {fork_id} is missing.", "Restore the store from a copy; the records before it are good."
     )
-
-
-def _unknown(fork_id: ForkId) -> InputError:
-    return InputError(f"There is no fork {fork_id} in this store.", "List the forks and choose one of them.")
