@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ipse.errors import InputError, VerificationError, WrongKey
+from ipse.errors import InputError, StoreRolledBack, VerificationError, WrongKey
 from ipse.forks.carry import Arrival, carried_out, received, take_in
 from ipse.forks.home import Home, now_ms
 from ipse.forks.members import go_on_as, let_in, put_out
@@ -221,6 +221,43 @@ def test_no_head_is_signed_on_top_of_an_older_copy(home: Home, tmp_path: Path) -
     assert row.size == 2
     with pytest.raises(VerificationError, match="2 records, and 1 are here"):
         carried_out(home, fork_id)
+
+
+def test_a_lost_store_comes_back_by_its_newest_bundle_and_by_an_older_one_only_on_demand(
+    home: Home, there: Home
+) -> None:
+    life, fork_id = life_of(home, "a")
+    old = carried_out(home, fork_id)
+    life.learn("b")
+    new = carried_out(home, fork_id)
+    arrive(there, new)
+    there.store.close()
+    for file in there.root.glob("ipse.db*"):
+        file.unlink()
+    with Home.open(there.root) as empty:
+        with pytest.raises(StoreRolledBack, match="once had more") as caught:
+            arrive(empty, old)
+        assert empty.forks() == []
+        (there.root / "seen" / fork_id).rename(there.root / "seen-before")
+        assert str(there.root / "seen" / fork_id) in caught.value.hint
+        assert arrive(empty, old) == Arrival(new=True, added=1, ahead=0)
+        assert arrive(empty, new) == Arrival(new=False, added=1, ahead=0)
+
+
+def test_an_older_copy_of_the_store_is_made_whole_by_a_bundle(home: Home, there: Home) -> None:
+    life, fork_id = life_of(home, "a")
+    arrive(there, carried_out(home, fork_id))
+    there.store.close()
+    copy = (there.root / "ipse.db").read_bytes()
+    life.learn("b")
+    with Home.open(there.root) as later:
+        arrive(later, carried_out(home, fork_id))
+    (there.root / "ipse.db").write_bytes(copy)
+    with Home.open(there.root) as put_back:
+        with pytest.raises(StoreRolledBack):
+            append(opened(put_back, fork_id), turn("another b"))
+        assert arrive(put_back, carried_out(home, fork_id)) == Arrival(new=False, added=1, ahead=0)
+        append(opened(put_back, fork_id), turn("c"))
 
 
 def test_a_fork_that_is_here_keeps_its_base_and_its_owner(home: Home, there: Home) -> None:

@@ -3,11 +3,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA65PublicKey
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, MLKEM768X25519PrivateKey, Suite
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from ipse.errors import InputError, VerificationError, WrongKey
 from ipse.ledger import bundle as bundles
@@ -62,6 +69,32 @@ def test_what_went_in_comes_out_and_it_is_the_same_bytes() -> None:
     assert found.head == head_of(FORK, [record_digest(record) for record in HISTORY.records])
     assert (found.access, found.exporter, found.log) == (HISTORY.access, OWNER.public, LOG)
     assert [head.size for head in found.published] == [2]
+
+
+def test_a_bundle_opens_by_its_description_with_nothing_of_ours_but_the_schema() -> None:
+    data = bundle_of(GOOD)
+    line, rest = data[:14], data[14:]
+    assert line == b"ipse bundle 1\n"
+    envelope = pb.BundleEnvelope.FromString(rest)
+    (recipient,) = envelope.recipients
+    mine = OWNER.public.id
+    assert recipient.identity == mine
+    suite = Suite(KEM.MLKEM768_X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM)
+    private = MLKEM768X25519PrivateKey(OWNER._kem, OWNER._dh)
+    info = b"\0\0\0\x0fbundle file key" + b"\0\0\0\x10" + mine
+    key = suite.decrypt(recipient.wrapped_key, private, info)
+
+    def derived(label: bytes) -> bytes:
+        told = b"ipse/v1/" + label + b"\0" + bytes(12)
+        return HKDF(algorithm=hashes.SHA256(), length=32, salt=None, info=told).derive(key)
+
+    assert envelope.body[:32] == derived(b"seal commitment")
+    before = data[: -len(envelope.body)]
+    body = pb.BundleBody.FromString(AESGCM(derived(b"seal")).decrypt(bytes(12), envelope.body[32:], before))
+    told = b"ipse/v1/bundle\0" + b"\0\0\0\x20" + hashlib.sha256(body.content).digest() + b"\0\0\0\x10" + mine
+    Ed25519PublicKey.from_public_bytes(OWNER.public.ed25519).verify(body.signature[:64], told)
+    MLDSA65PublicKey.from_public_bytes(OWNER.public.ml_dsa_65).verify(body.signature[64:], told, b"bundle")
+    assert list(pb.Bundle.FromString(body.content).records) == HISTORY.records
 
 
 def test_nothing_of_the_fork_is_in_the_clear() -> None:

@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from ipse.errors import DuplicateOperation, HeightConflict, InputError, VerificationError
+from ipse.errors import DuplicateOperation, HeightConflict, InputError, StoreRolledBack, VerificationError
 from ipse.forks.home import Home, now_ms
 from ipse.forks.keychain import KeyChain
 from ipse.forks.openfork import SealedHistory
@@ -30,6 +30,8 @@ from ipse.ledger.record import open_record
 from ipse.ledger.treehead import TreeHead
 from ipse.store.logrows import LogRows
 from ipse.store.rows import AppendRow, ForkRow
+from ipse.store.seen import FOLDER_NAME
+from ipse.store.store import Store
 from ipse.vault.identity import PublicIdentity
 from ipse.vault.keys import check_value
 from ipse.vault.ownership import new_challenge, prove, verify
@@ -114,6 +116,7 @@ def take_in(home: Home, bundle: CheckedBundle) -> Arrival:
     Raises:
         VerificationError: the fork here is another one, or parts from the bundle at a record, which is named.
         WrongKey: the fork is here, and belongs to another root.
+        StoreRolledBack: this folder had more of the fork once than it would have then.
         StoreError: as they say; nothing was written.
     """
     for attempt in range(ATTEMPTS):
@@ -178,8 +181,21 @@ def _taken_in(home: Home, bundle: CheckedBundle) -> Arrival:
             )
     missing = [AppendRow(each.seq, each.op_id, each.digest, each.data) for each in bundle.records[len(ours) :]]
     if missing:
-        home.store.import_fork(row, missing, expected_head=ours[-1] if ours else NO_DIGEST)
+        _write(home.store, row, missing, expected_head=ours[-1] if ours else NO_DIGEST, new=new)
     return Arrival(new, len(missing), max(0, len(ours) - len(bundle.records)))
+
+
+def _write(store: Store, row: ForkRow, missing: Sequence[AppendRow], *, expected_head: bytes, new: bool) -> None:
+    try:
+        store.import_fork(row, missing, expected_head=expected_head)
+    except StoreRolledBack as error:
+        if not new:
+            raise
+        seen = store.path.parent / FOLDER_NAME / row.fork_id
+        raise StoreRolledBack(
+            f"This folder once had more of fork {row.fork_id} than the bundle has: {error.message}",
+            f"Import a newer bundle. If what came later is lost, remove {seen} and import this one again.",
+        ) from error
 
 
 def _row(home: Home, manifest: Manifest) -> ForkRow:
