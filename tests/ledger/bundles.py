@@ -49,6 +49,7 @@ class Written:
         kind: RecordKind = RecordKind.INTERACTION,
         identity: PublicIdentity | None = None,
         member: bytes = b"",
+        op_id: bytes = b"",
     ) -> Written:
         """One more record by this signer; the law is kept."""
         seq = len(self.records) + 1
@@ -56,7 +57,7 @@ class Written:
             fork_id=self.fork_id,
             owner=OwnerId(self.owner),
             seq=seq,
-            op_id=seq.to_bytes(16, "big"),
+            op_id=op_id or seq.to_bytes(16, "big"),
             kind=kind,
             timestamp_ms=1_790_000_000_000 + seq,
             previous_digest=record_digest(self.records[-1]) if self.records else NO_DIGEST,

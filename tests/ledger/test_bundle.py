@@ -24,6 +24,7 @@ from ipse.ledger.forkhead import head_of
 from ipse.ledger.keys import NoteKey, SignatureType
 from ipse.ledger.record import RecordKind, record_digest
 from ipse.vault.identity import Identity, PublicIdentity
+from ipse.vault.seal import seal
 from ipse.wire import bundle_pb2 as pb
 from ipse.wire.digest import sha256
 from ipse.wire.ids import BaseId, OwnerId
@@ -252,6 +253,29 @@ def test_a_log_with_other_keys_does_not_prove() -> None:
     other = Log(ORIGIN, (NoteKey(ORIGIN, SignatureType.ED25519, bytes(32)).verifier(),))
     with pytest.raises(VerificationError):
         read_bundle(forced(replace(whole, log=other)), OWNER)
+
+
+def test_one_operation_is_not_recorded_twice() -> None:
+    twice = contents(history(2).add(op_id=(1).to_bytes(16, "big")))
+    with pytest.raises(VerificationError, match="one operation twice"):
+        read_bundle(forced(twice), OWNER)
+
+
+def test_a_head_of_no_records_is_none_though_the_log_has_it() -> None:
+    with pytest.raises(VerificationError, match="of 0 records"):
+        read_bundle(forced(published(HISTORY, 0, into=GOOD)), OWNER)
+
+
+def test_the_body_is_last_though_its_maker_bound_it_to_what_follows() -> None:
+    envelope, _ = bundles._envelope(bundle_of(GOOD))
+    plain, key, after = b"x" * 200, bytes(32), b"\xa2\x06\x20" + bytes(32)
+    size = len(seal(key, plain, nonce=bytes(12), context=b""))
+    start = b"ipse bundle 1\n" + pb.BundleEnvelope(suite=1, recipients=envelope.recipients).SerializeToString()
+    start += pb.BundleEnvelope(body=bytes(size)).SerializeToString()[:-size]
+    body = seal(key, plain, nonce=bytes(12), context=b"")
+    body = seal(key, plain, nonce=bytes(12), context=(start + body + after)[:-size])  # its tag alone is another
+    with pytest.raises(VerificationError, match="does not end with its body"):
+        read_bundle(start + body + after, OWNER)
 
 
 def test_what_is_longer_than_is_read_is_not_made(monkeypatch: pytest.MonkeyPatch) -> None:
