@@ -117,6 +117,7 @@ def take_in(home: Home, bundle: CheckedBundle) -> Arrival:
         VerificationError: the fork here is another one, or parts from the bundle at a record, which is named.
         WrongKey: the fork is here, and belongs to another root.
         StoreRolledBack: this folder had more of the fork once than it would have then.
+        VaultError: this home's root was rotated since it was opened.
         StoreError: as they say; nothing was written.
     """
     for attempt in range(ATTEMPTS):
@@ -170,6 +171,7 @@ def _open_all(home: Home, bundle: CheckedBundle) -> None:
 
 
 def _taken_in(home: Home, bundle: CheckedBundle) -> Arrival:
+    home.confirm_current()
     row = _row(home, bundle.manifest)
     new = all(each.fork_id != row.fork_id for each in home.store.forks())
     ours = [] if new else _here(home, row)
