@@ -88,12 +88,22 @@ def test_nothing_is_written_and_no_key_is_made(made: Made, ipse: Ipse, tmp_path:
 
 
 def test_an_entry_that_is_no_head_of_a_fork_here_is_said(made: Made, ipse: Ipse) -> None:
-    assert "they are no head of a fork that is here" not in ipse("verify", "--data", made.data).out
+    assert "of no fork here" not in ipse("verify", "--data", made.data).out
     with database(made.data) as db:
         db.execute("DELETE FROM publication WHERE size = 3")
     done = ipse("verify", "--data", made.data)
     assert done.code == 0
-    assert "what 1 entry of the log stand for: they are no head of a fork that is here" in done.out
+    assert "whose heads 1 entry of the log are: of no fork here" in done.out
+
+
+def test_a_fork_that_was_erased_leaves_a_log_that_passes(made: Made, ipse: Ipse) -> None:
+    assert ipse("fork", "erase", "--fork", made.ada, "--yes", "--data", made.data).code == 0
+    done = ipse("verify", "--data", made.data)
+    assert (done.code, done.err) == (0, [])
+    assert "whose heads 2 entries of the log are: of no fork here (of an erased one, perhaps)" in done.out
+    assert len(json.loads(ipse("verify", "--json", "--data", made.data).out)["forks"]) == 1
+    gone = ipse("verify", "fork", "--fork", made.ada, "--data", made.data)
+    assert (gone.code, len(gone.errors)) == (2, 1)
 
 
 def test_a_device_is_named_and_a_new_root_says_from_whom_it_went_on(made: Made, ipse: Ipse) -> None:

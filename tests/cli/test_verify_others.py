@@ -247,3 +247,56 @@ def test_a_file_that_is_no_proof_and_one_that_is_no_identity_are_one_error(
     (tmp_path / "junk").write_bytes(b"\xff\xfejunk")
     refused(ipse("verify", "record", tmp_path / "junk"), "This is not a proof of a record.")
     refused(ipse("verify", "record", proof, "--owner", tmp_path / "junk"), "holds no public identity")
+
+
+# -- a bundle ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def bundle(made: Made, ipse: Ipse, tmp_path: Path) -> Path:
+    words = ("export", tmp_path / "ada.bundle", "--format", "bundle", "--fork", "ada", "--data", made.data)
+    assert ipse(*words).code == 0
+    return tmp_path / "ada.bundle"
+
+
+def test_a_bundle_is_checked_by_whom_it_is_sealed_to_and_nothing_is_taken_in(
+    made: Made, bundle: Path, ipse: Ipse, tmp_path: Path
+) -> None:
+    there = tmp_path / "there"
+    shutil.copytree(made.data, there)
+    with database(there) as db:
+        db.execute("DELETE FROM publication")
+    before = ipse("fork", "list", "--json", "--data", there).out
+    done = ipse("verify", "bundle", bundle, *made.keys, "--data", there)
+    assert (done.code, done.err) == (0, [])
+    assert f"{made.ada} of ada, records: 3" in done.out
+    assert "that log has the keys that you gave" in done.out
+    told = json.loads(ipse("verify", "bundle", bundle, "--json", "--data", there).out)
+    assert (told["opened"], told["records"], told["exporter"], told["published"]) == (True, 3, made.owner, [3])
+    assert any("--key VKEY" in each for each in told["not_checked"])
+    other = [word for key in EXAMPLE_KEYS for word in ("--key", key)]
+    refused(ipse("verify", "bundle", bundle, *other, "--data", there), "with other keys than you gave")
+    assert ipse("fork", "list", "--json", "--data", there).out == before
+
+
+def test_a_bundle_for_somebody_else_is_looked_at_from_outside_and_that_is_said(
+    made: Made, bundle: Path, ipse: Ipse, tmp_path: Path
+) -> None:
+    with Home.open(tmp_path / "stranger"):
+        pass
+    for words in (("--data", tmp_path / "none"), ("--data", tmp_path / "stranger"), ("--no-key", "--data", made.data)):
+        done = ipse("verify", "bundle", bundle, *words)
+        assert (done.code, done.err) == (0, [])
+        assert made.owner in done.out
+        assert "NOT checked  anything inside" in done.out
+        assert json.loads(ipse("verify", "bundle", bundle, "--json", *words).out)["opened"] is False
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_damaged_bundle_is_one_error(made: Made, bundle: Path, ipse: Ipse) -> None:
+    whole = bundle.read_bytes()
+    for at in (0, 40, len(whole) // 2, len(whole) - 1):
+        bundle.write_bytes(flipped(whole, at))
+        refused(ipse("verify", "bundle", bundle, "--data", made.data))
+    bundle.write_bytes(whole[:-1])
+    refused(ipse("verify", "bundle", bundle, "--no-key", "--data", made.data), "damaged or cut off")

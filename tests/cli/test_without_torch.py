@@ -124,7 +124,7 @@ def test_everything_is_verified_without_torch(tmp_path: Path) -> None:
         log = home_log(PublicLog(opened.store))
     assert log is not None
     keys = [word for key in log.keys for word in ("--key", key.to_text())]
-    proof, public = str(tmp_path / "proof"), str(tmp_path / "public")
+    proof, public, bundle = (str(tmp_path / name) for name in ("proof", "public", "bundle"))
     for words in (
         ("verify", "--data", data),
         ("verify", "all", "--no-key", "--data", data),
@@ -132,6 +132,8 @@ def test_everything_is_verified_without_torch(tmp_path: Path) -> None:
         ("verify", "fork", "--fork", "ada", "--data", data),
         ("fork", "prove", "1", proof, "--fork", "ada", "--data", data),
         ("verify", "record", proof, *keys),
+        ("export", bundle, "--format", "bundle", "--fork", "ada", "--data", data),
+        ("verify", "bundle", bundle, *keys, "--data", data),
         ("ledger", "export", public, "--data", data),
         ("verify", "ledger", public, *keys, "--state", str(tmp_path / "state")),
     ):

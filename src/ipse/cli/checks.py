@@ -14,6 +14,8 @@ from ipse.cli.told import when
 
 if TYPE_CHECKING:
     from ipse.forks.audit import AuditedFork
+    from ipse.ledger.bundle import CheckedBundle
+    from ipse.ledger.checkpoint import Log
     from ipse.ledger.policy import Policy
     from ipse.ledger.recordproof import ProvenRecord, RecordProof
     from ipse.ledger.treehead import TreeHead
@@ -82,6 +84,70 @@ def record_json(proof: RecordProof, shown: ProvenRecord) -> dict[str, Any]:
         "signer": proof.signer.name,
         "entry": proof.log_proof.index,
         "log": asdict(shown.log_head),
+    }
+
+
+def bundle_words(bundle: CheckedBundle | None, log: Log | None) -> tuple[list[str], list[str]]:
+    """What was checked of a bundle, and what was not."""
+    if bundle is None:
+        return ["its form: a bundle, and whom it says it is sealed to"], [
+            "anything inside, whether it was altered, and who made it: it opens with a key of whom it is sealed to"
+        ]
+    checked = [
+        "it was sealed to this key and not altered since, and signed by its maker with Ed25519 and ML-DSA-65",
+        "its maker is a member of the fork; each member was let in by the owner",
+        "every record: its number, the digest of the one before it, its signature, its MAC, each part",
+        "the head in it is over exactly these records, and a member signed it",
+    ]
+    unchecked = ["whether the fork has newer records: a bundle is of its time"]
+    if bundle.published and bundle.log is not None:
+        checked.append(
+            f"each of its published heads ({len(bundle.published)}) is under a checkpoint of the log it names"
+        )
+        if log is None:
+            unchecked.append(f"whose log {printable(bundle.log.origin)} is: --key VKEY")
+        else:
+            checked.append("that log has the keys that you gave")
+    else:
+        unchecked.append("a public log: no head in the bundle is in one")
+    unchecked.append(f"whose identity {bundle.access.members[0].name}, the owner, is: compare it")
+    unchecked.append("whether each update was the right step for what was said")
+    return checked, unchecked
+
+
+def bundle_rows(bundle: CheckedBundle | None, recipients: Sequence[str]) -> list[tuple[str, str]]:
+    """The first lines about a bundle."""
+    rows = [("sealed to", name) for name in recipients]
+    if bundle is None:
+        return [("ok", "a bundle, from outside"), *rows]
+    manifest = bundle.manifest
+    return [
+        ("ok", f"{manifest.fork_id} of {printable(manifest.owner)}, records: {len(bundle.records)}"),
+        ("head", bundle.records[-1].digest.hex()),
+        ("owner", bundle.access.members[0].name),
+        ("made by", f"{bundle.exporter.name}, {when(manifest.exported_ms)} by its clock"),
+        ("base", f"{printable(manifest.base_name)} ({manifest.base_id})"),
+        *rows,
+    ]
+
+
+def bundle_json(bundle: CheckedBundle | None, recipients: Sequence[str]) -> dict[str, Any]:
+    """A bundle as JSON."""
+    if bundle is None:
+        return {"opened": False, "recipients": recipients}
+    return {
+        "opened": True,
+        "recipients": recipients,
+        "fork": bundle.manifest.fork_id,
+        "owner": bundle.manifest.owner,
+        "records": len(bundle.records),
+        "head": bundle.records[-1].digest,
+        "identity": bundle.access.members[0].name,
+        "exporter": bundle.exporter.name,
+        "exported_ms": bundle.manifest.exported_ms,
+        "base": bundle.manifest.base_id,
+        "published": [each.size for each in bundle.published],
+        "log": None if bundle.log is None else bundle.log.origin,
     }
 
 

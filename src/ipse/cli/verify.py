@@ -29,7 +29,7 @@ from ipse.cli.opening import existing_fork_of, log_of_keys, opened_home
 from ipse.cli.screen import Screen, counting_bar, printable
 from ipse.cli.settings import Settings, fork_option, keys_option, no_key_option, policy_option, store_options
 from ipse.cli.told import when
-from ipse.cli.verify_files import verify_record
+from ipse.cli.verify_files import verify_bundle, verify_record
 from ipse.errors import InputError
 
 if TYPE_CHECKING:
@@ -52,6 +52,7 @@ Examples:
   ipse verify fork --fork ada --no-key
   ipse verify ledger https://example.com/log --key VKEY --key VKEY --state seen.checkpoint
   ipse verify record proof.ipse --owner ada.identity --policy log.policy
+  ipse verify bundle ada.bundle
 """,
 )
 @no_key_option
@@ -156,7 +157,9 @@ def _verify_all(settings: Settings, no_key: bool) -> None:
     else:
         spare = head.size - sum(found.heads for found in forks)
         if spare > 0:
-            unchecked.append(f"what {entries(spare)} of the log stand for: they are no head of a fork that is here")
+            unchecked.append(
+                f"whose heads {entries(spare)} of the log are: of no fork here (of an erased one, perhaps)"
+            )
         fill(table, [("ok", log_line(head)), ("root", head.root.hex())], checked, unchecked)
     for found in forks:
         table.add_row("", "")
@@ -270,3 +273,4 @@ def _teller(bar: Any, title: str) -> Any:
 
 
 verify_group.add_command(verify_record)
+verify_group.add_command(verify_bundle)

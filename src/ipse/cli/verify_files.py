@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``ipse verify record``: a file that somebody hands to somebody else, checked offline. Needs no home and no key."""
+"""``ipse verify record`` and ``bundle``: a file that somebody hands to somebody else, checked offline."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ipse.cli.checks import record_json, record_rows, record_words, table_of
+from ipse.cli.checks import bundle_json, bundle_rows, bundle_words, record_json, record_rows, record_words, table_of
 from ipse.cli.ledger import read_policy
-from ipse.cli.opening import identity_in, log_of_keys
+from ipse.cli.opening import identity_in, log_of_keys, opened_home
 from ipse.cli.screen import Screen
-from ipse.cli.settings import keys_option, policy_option
+from ipse.cli.settings import Settings, keys_option, no_key_option, policy_option, store_options
 from ipse.errors import InputError, VerificationError
 
 if TYPE_CHECKING:
+    from ipse.ledger.bundle import CheckedBundle
     from ipse.ledger.checkpoint import Log
     from ipse.ledger.policy import Policy
     from ipse.ledger.recordproof import RecordProof
@@ -73,6 +74,53 @@ def verify_record(
     facts = record_json(proof, shown)
     table = table_of(record_rows(proof, shown), checked, unchecked)
     screen.result(facts | {"checked": checked, "not_checked": unchecked}, table)
+
+
+@click.command(
+    "bundle",
+    epilog="""\b
+Examples:
+  ipse verify bundle ada.bundle
+  ipse verify bundle ada.bundle --key VKEY --key VKEY
+  ipse verify bundle ada.bundle --no-key
+""",
+)
+@click.argument("file", type=click.Path(path_type=Path))
+@keys_option
+@no_key_option
+@store_options
+def verify_bundle(settings: Settings, file: Path, keys: tuple[str, ...], no_key: bool) -> None:
+    """A bundle that 'ipse export' made, opened with the key of this folder, and all of it checked. Takes nothing in.
+
+    If it is not sealed to this key, or with --no-key, only its outside is looked at, and that is said. --key says in
+    whose log its published heads must be.
+    """
+    from ipse.ledger.bundle import MAX_BUNDLE_BYTES, recipients_of
+
+    screen = Screen(as_json=settings.as_json)
+    data = _read(file, MAX_BUNDLE_BYTES, "bundle")
+    recipients, log = recipients_of(data), log_of_keys(keys)
+    bundle = None if no_key else _received(settings, data, recipients)
+    if bundle is not None and log is not None and bundle.log is not None and set(bundle.log.keys) != set(log.keys):
+        raise VerificationError(
+            f"The heads in the bundle are in the log {bundle.log.origin!r}, with other keys than you gave.",
+            "Compare the keys with those that its owner finds with `ipse ledger show`.",
+        )
+    checked, unchecked = bundle_words(bundle, log)
+    facts = bundle_json(bundle, recipients) | {"checked": checked, "not_checked": unchecked}
+    screen.result(facts, table_of(bundle_rows(bundle, recipients), checked, unchecked))
+
+
+def _received(settings: Settings, data: bytes, recipients: tuple[str, ...]) -> CheckedBundle | None:
+    """What is in a bundle that is sealed to this folder's identity; None if it is not, or there is no key."""
+    from ipse.forks.carry import received
+    from ipse.forks.home import key_ring
+    from ipse.store.store import FILE_NAME
+
+    if not (settings.data / FILE_NAME).exists() or not key_ring(settings.data).is_there:
+        return None
+    with opened_home(settings, create=False) as home:
+        return received(home, data) if home.identity.public.name in recipients else None
 
 
 def _log_in(policy: Policy, proof: RecordProof) -> Log | None:

@@ -198,6 +198,15 @@ def read_bundle(data: bytes, identity: Identity) -> CheckedBundle:
     return _checked(bundle, exporter, sha256(data))
 
 
+def recipients_of(data: bytes) -> tuple[str, ...]:
+    """Names of the identities that a bundle says it is sealed to. Its form is checked, and nothing is opened.
+
+    Raises:
+        VerificationError: it is no bundle, or damaged where that can be seen from outside.
+    """
+    return tuple("i_" + each.identity.hex() for each in _envelope(data)[0].recipients)
+
+
 # -- inside -------------------------------------------------------------------------------------------------------
 
 
