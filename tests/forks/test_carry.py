@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from ipse.errors import InputError, StoreRolledBack, VerificationError, WrongKey
+from ipse.errors import InputError, StoreRolledBack, VaultError, VerificationError, WrongKey
 from ipse.forks.carry import Arrival, carried_out, received, take_in
 from ipse.forks.home import Home, now_ms
 from ipse.forks.members import go_on_as, let_in, put_out
 from ipse.forks.openfork import OpenFork
 from ipse.forks.publish import publish
+from ipse.forks.rotation import rotate
 from ipse.forks.verify import verify_fork
 from ipse.ledger import bundle as bundles
 from ipse.ledger.bundle import Contents, read_bundle
@@ -26,6 +27,7 @@ from ipse.store.logrows import LogRows
 from ipse.store.rows import AppendRow
 from ipse.store.store import Store
 from ipse.vault.identity import Identity
+from ipse.vault.keyring import nobody_to_ask
 from ipse.vault.keys import RootKey, fork_key, load_root_key, write_root_key
 from ipse.wire.digest import NO_DIGEST
 from ipse.wire.ids import ForkId
@@ -171,6 +173,25 @@ def test_once_a_new_root_goes_on_the_old_one_makes_no_bundle(home: Home) -> None
     go_on_as(home.sealed(fork_id), Identity(RootKey(b"n" * 32)).public, now_ms())
     with pytest.raises(VerificationError, match="not a member"):
         carried_out(home, fork_id)
+
+
+def test_after_a_rotation_the_new_root_takes_it_elsewhere_and_the_old_one_does_not(
+    home: Home, there: Home, tmp_path: Path
+) -> None:
+    _, fork_id = life_of(home, "a")
+    arrive(there, carried_out(home, fork_id))
+    rotate(home.root, nobody_to_ask, nobody_to_ask)
+    with pytest.raises(VaultError, match="rotated meanwhile"):
+        take_in(home, received(home, carried_out(there, fork_id)))
+    with Home.open(home.root) as after:
+        append(opened(after, fork_id), turn("b"))
+        data = carried_out(after, fork_id)
+        with pytest.raises(WrongKey, match="sealed to i_"):
+            received(there, data)
+        write_root_key(tmp_path / "new" / "root.key", load_root_key(after.keys.key_path))
+    with Home.open(tmp_path / "new") as new:
+        assert arrive(new, data).added == 3
+        assert [record.input_text for record, _ in opened(new, fork_id).records()] == ["a", "", "b"]
 
 
 def test_no_bundle_is_made_of_nothing(home: Home) -> None:
