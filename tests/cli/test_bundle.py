@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ipse.forks.home import Home, now_ms
-from ipse.forks.members import let_in
+from ipse.forks.home import Home
 from ipse.model.base import load_base
 from tests.cli.inprocess import Ipse, Outcome
 from tests.forks.tiny import Life
@@ -78,34 +77,20 @@ def test_another_installation_has_the_fork_and_what_it_learns_comes_back(ipse: I
 
 
 def test_a_device_that_was_let_in_takes_it_and_a_stranger_does_not(ipse: Ipse, here: Path, tmp_path: Path) -> None:
-    with Home.open(tmp_path / "phone") as phone, Home.open(here) as home:
-        identity = tmp_path / "phone.identity"
-        identity.write_text(phone.identity.public.to_text() + "\n")
-        words = (
-            "export",
-            tmp_path / "phone.bundle",
-            "--format",
-            "bundle",
-            "--fork",
-            "ada",
-            "--data",
-            here,
-            "--to",
-            identity,
-        )
-        refused = ipse(*words)
-        assert "is not a member of fork" in one_error(refused, 2)
-        assert "ipse key devices add" in refused.err[1]
-        assert not (tmp_path / "phone.bundle").exists()
-        info = home.find("ada")
-        assert info is not None
-        let_in(home.sealed(info.fork_id), phone.identity.public, "phone", now_ms())
+    phone, bundle, identity = (tmp_path / name for name in ("phone", "phone.bundle", "phone.identity"))
+    assert ipse("key", "init", "--data", phone).code == 0
+    identity.write_text(ipse("key", "show", "--public", "--data", phone).out)
+    words = ("export", bundle, "--format", "bundle", "--fork", "ada", "--data", here, "--to", identity)
+    refused = ipse(*words)
+    assert "is not a member of fork" in one_error(refused, 2)
+    assert "ipse key devices add" in refused.err[1]
+    assert not bundle.exists()
+    assert ipse("key", "devices", "add", identity, "--name", "phone", "--data", here).code == 0
     assert ipse(*words).code == 0
-    assert (
-        json.loads(ipse("import", tmp_path / "phone.bundle", "--data", tmp_path / "phone", "--json").out)["added"] == 4
-    )
-    assert answer(ipse, tmp_path / "phone") == answer(ipse, here)
-    assert "is sealed to i_" in one_error(ipse("import", tmp_path / "phone.bundle", "--data", another(here, "x")), 1)
+    told = json.loads(ipse("import", bundle, "--data", phone, "--json").out)
+    assert (told["added"], told["records"]) == (4, 4)
+    assert answer(ipse, phone) == answer(ipse, here)
+    assert "is sealed to i_" in one_error(ipse("import", bundle, "--data", another(here, "x")), 1)
 
 
 def test_whatever_is_wrong_with_a_bundle_is_one_error_and_no_fork(ipse: Ipse, here: Path, tmp_path: Path) -> None:

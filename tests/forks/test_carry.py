@@ -10,12 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from ipse.errors import InputError, StoreRolledBack, VerificationError, WrongKey
+from ipse.errors import InputError, StoreRolledBack, VaultError, VerificationError, WrongKey
 from ipse.forks.carry import Arrival, carried_out, received, take_in
+from ipse.forks.erase import erase
 from ipse.forks.home import Home, now_ms
 from ipse.forks.members import go_on_as, let_in, put_out
 from ipse.forks.openfork import OpenFork
 from ipse.forks.publish import publish
+from ipse.forks.rotation import rotate
 from ipse.forks.verify import verify_fork
 from ipse.ledger import bundle as bundles
 from ipse.ledger.bundle import Contents, read_bundle
@@ -26,6 +28,7 @@ from ipse.store.logrows import LogRows
 from ipse.store.rows import AppendRow
 from ipse.store.store import Store
 from ipse.vault.identity import Identity
+from ipse.vault.keyring import nobody_to_ask
 from ipse.vault.keys import RootKey, fork_key, load_root_key, write_root_key
 from ipse.wire.digest import NO_DIGEST
 from ipse.wire.ids import ForkId
@@ -173,6 +176,25 @@ def test_once_a_new_root_goes_on_the_old_one_makes_no_bundle(home: Home) -> None
         carried_out(home, fork_id)
 
 
+def test_after_a_rotation_the_new_root_takes_it_elsewhere_and_the_old_one_does_not(
+    home: Home, there: Home, tmp_path: Path
+) -> None:
+    _, fork_id = life_of(home, "a")
+    arrive(there, carried_out(home, fork_id))
+    rotate(home.root, nobody_to_ask, nobody_to_ask)
+    with pytest.raises(VaultError, match="rotated meanwhile"):
+        take_in(home, received(home, carried_out(there, fork_id)))
+    with Home.open(home.root) as after:
+        append(opened(after, fork_id), turn("b"))
+        data = carried_out(after, fork_id)
+        with pytest.raises(WrongKey, match="sealed to i_"):
+            received(there, data)
+        write_root_key(tmp_path / "new" / "root.key", load_root_key(after.keys.key_path))
+    with Home.open(tmp_path / "new") as new:
+        assert arrive(new, data).added == 3
+        assert [record.input_text for record, _ in opened(new, fork_id).records()] == ["a", "", "b"]
+
+
 def test_no_bundle_is_made_of_nothing(home: Home) -> None:
     fork = tiny_fork(home)
     with pytest.raises(InputError, match="no record yet"):
@@ -221,6 +243,23 @@ def test_no_head_is_signed_on_top_of_an_older_copy(home: Home, tmp_path: Path) -
     assert row.size == 2
     with pytest.raises(VerificationError, match="2 records, and 1 are here"):
         carried_out(home, fork_id)
+
+
+def test_a_fork_that_was_erased_stays_erased(home: Home, there: Home) -> None:
+    _, fork_id = life_of(home, "a", "b")
+    data = carried_out(home, fork_id)
+    arrive(there, data)
+    erase(there.store, fork_id, now_ms())
+    with pytest.raises(InputError, match="stays erased"):
+        arrive(there, data)
+    with pytest.raises(InputError):  # nor by somebody who erases at the same moment
+        there.store.import_fork(home.store.fork(fork_id), rows_of(home, fork_id), expected_head=NO_DIGEST)
+    assert there.forks() == []
+    assert bytes_of(home, fork_id), "elsewhere it lives on"
+
+
+def rows_of(home: Home, fork_id: ForkId) -> list[AppendRow]:
+    return [AppendRow(each.seq, each.op_id, each.digest, each.data) for each in home.store.records(fork_id)]
 
 
 def test_a_lost_store_comes_back_by_its_newest_bundle_and_by_an_older_one_only_on_demand(

@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ipse.cli.opening import existing_fork, open_base, opened_home, publish_heads
+from ipse.cli.opening import existing_fork, identity_in, open_base, opened_home, publish_heads
 from ipse.cli.told import readable_bytes
 from ipse.errors import BaseMismatch, InputError
 
@@ -19,9 +19,7 @@ if TYPE_CHECKING:
     from ipse.forks.carry import Arrival
     from ipse.forks.home import Home
     from ipse.ledger.bundle import CheckedBundle, Manifest
-    from ipse.vault.identity import PublicIdentity
 
-_MAX_IDENTITY_BYTES = 64 * 1024
 _DIGEST_SHOWN = 8
 
 
@@ -29,7 +27,7 @@ def export_bundle(settings: Settings, screen: Screen, target: Path, fork: str, r
     """Write a fork to a new file, sealed to these identities or to this home's own."""
     from ipse.forks.carry import carried_out
 
-    given = [_identity(path) for path in recipients]
+    given = [identity_in(path) for path in recipients]
     _check_free(target)
     with opened_home(settings, create=False) as home:
         info = existing_fork(home, fork)
@@ -51,11 +49,10 @@ def import_bundle(settings: Settings, screen: Screen, path: Path, *, any_base: b
     from ipse.forks.carry import received, take_in
     from ipse.forks.home import key_ring
 
-    keys = key_ring(settings.data)
-    if not keys.has_file and not keys.has_passphrase:
+    if not key_ring(settings.data).is_there:
         raise InputError(
             f"There is no key in {settings.data}, so no bundle opens here.",
-            "Bring yours back first: `ipse key restore`.",
+            "Bring yours back first: `ipse key restore`. For a device, make one: `ipse key init`.",
         )
     data = _bundle(path)
     with opened_home(settings, create=True) as home:
@@ -122,17 +119,6 @@ def _check_base(settings: Settings, screen: Screen, home: Home, manifest: Manife
             "Nothing was written. Name its base with --base (and its --rank and --basis), or say --any-base.",
         )
     return True
-
-
-def _identity(path: Path) -> PublicIdentity:
-    from ipse.vault.files import read_file
-    from ipse.vault.identity import PublicIdentity
-
-    try:
-        found = read_file(path, _MAX_IDENTITY_BYTES)
-    except OSError as error:
-        raise InputError(f"The identity {path} cannot be read: {error.strerror}.", "Check the path.") from error
-    return PublicIdentity.from_text(found[0].decode("utf-8", "replace") if found else "")
 
 
 def _bundle(path: Path) -> bytes:
