@@ -100,7 +100,7 @@ def test_a_fork_that_was_erased_leaves_a_log_that_passes(made: Made, ipse: Ipse)
     assert ipse("fork", "erase", "--fork", made.ada, "--yes", "--data", made.data).code == 0
     done = ipse("verify", "--data", made.data)
     assert (done.code, done.err) == (0, [])
-    assert "whose heads 2 entries of the log are: of no fork here (of an erased one, perhaps)" in done.out
+    assert "whose heads 2 entries of the log are: of no fork here (an erased one, perhaps)" in done.out
     assert len(json.loads(ipse("verify", "--json", "--data", made.data).out)["forks"]) == 1
     gone = ipse("verify", "fork", "--fork", made.ada, "--data", made.data)
     assert (gone.code, len(gone.errors)) == (2, 1)

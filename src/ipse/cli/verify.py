@@ -157,9 +157,7 @@ def _verify_all(settings: Settings, no_key: bool) -> None:
     else:
         spare = head.size - sum(found.heads for found in forks)
         if spare > 0:
-            unchecked.append(
-                f"whose heads {entries(spare)} of the log are: of no fork here (of an erased one, perhaps)"
-            )
+            unchecked.append(f"whose heads {entries(spare)} of the log are: of no fork here (an erased one, perhaps)")
         fill(table, [("ok", log_line(head)), ("root", head.root.hex())], checked, unchecked)
     for found in forks:
         table.add_row("", "")
