@@ -111,6 +111,21 @@ def test_a_device_is_named_and_a_new_root_says_from_whom_it_went_on(made: Made, 
     assert "this home may not read it now" in done.out
 
 
+def test_a_key_that_was_rotated_opens_all_and_what_was_published_before_still_proves(
+    made: Made, ipse: Ipse, tmp_path: Path
+) -> None:
+    assert ipse("key", "rotate", "--data", made.data).code == 0
+    done = ipse("verify", "--data", made.data)
+    assert (done.code, done.err) == (0, [])
+    assert f"who went on from {made.owner}" in done.out
+    assert "may not read it now" not in done.out
+    assert ipse("ledger", "publish", "--data", made.data).code == 0
+    told = json.loads(ipse("verify", "fork", "--fork", "ada", "--json", "--data", made.data).out)
+    assert (told["opened"], told["records"], told["published"]) == (True, 4, 4)
+    assert ipse("fork", "prove", "2", tmp_path / "proof", "--fork", "ada", "--data", made.data).code == 0
+    assert ipse("verify", "record", tmp_path / "proof", *made.keys).code == 0
+
+
 # -- damage ------------------------------------------------------------------------------------------------------
 
 

@@ -246,4 +246,4 @@ def test_a_file_that_is_no_proof_and_one_that_is_no_identity_are_one_error(
 ) -> None:
     (tmp_path / "junk").write_bytes(b"\xff\xfejunk")
     refused(ipse("verify", "record", tmp_path / "junk"), "This is not a proof of a record.")
-    refused(ipse("verify", "record", proof, "--owner", tmp_path / "junk"), "is no identity")
+    refused(ipse("verify", "record", proof, "--owner", tmp_path / "junk"), "holds no public identity")

@@ -17,7 +17,7 @@ from ipse.ledger.publiclog import PublicLog
 from ipse.model.layout import build_layout
 from ipse.store.store import FILE_NAME
 from tests.cli.sessions import clean_environment
-from tests.forks.tiny import append, tiny_fork, turn
+from tests.forks.tiny import Life, append, tiny_fork, turn
 
 LOCAL = (
     "torch",
@@ -75,6 +75,20 @@ def test_a_log_needs_neither_torch_nor_a_key(home: Path, tmp_path: Path) -> None
     shutil.copy(home / FILE_NAME, bare)
     logged = ipse("fork", "log", "--fork", "ada", "--data", str(bare))
     assert (logged.returncode, logged.stderr, logged.stdout) == (0, "", "Nothing yet.\n")
+
+
+def test_a_fork_moves_as_a_bundle_without_torch_and_it_is_said_that_the_base_was_not_checked(tmp_path: Path) -> None:
+    with Home.open(tmp_path / "here") as opened:
+        Life(opened).learn("a", "b")
+    (tmp_path / "there").mkdir(mode=0o700)
+    shutil.copy(tmp_path / "here" / "root.key", tmp_path / "there")
+    bundle = str(tmp_path / "ada.bundle")
+    sent = ipse("export", bundle, "--format", "bundle", "--fork", "ada", "--data", str(tmp_path / "here"))
+    assert (sent.returncode, sent.stderr) == (0, "")
+    taken = ipse("import", bundle, "--data", str(tmp_path / "there"))
+    assert (taken.returncode, taken.stderr) == (0, "")
+    assert "Imported the fork of ada: 2 records" in taken.stdout
+    assert "Not checked: whether the base here is" in taken.stdout
 
 
 @pytest.mark.parametrize("words", ["key show", "key show --public", "key words --yes", "key devices"])

@@ -67,7 +67,7 @@ def sound(folder: Path) -> bytes:
 
 
 def contents(path: Path) -> list[object]:
-    """All rows of all tables, and their names; but not the records of a fork that is being erased: nobody reads them."""
+    """All rows of all tables; but not the records of a fork that is being erased, which nobody reads."""
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("DELETE FROM record WHERE fork IN (SELECT number FROM fork WHERE erased_ms IS NOT NULL)")
         names = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]

@@ -41,6 +41,7 @@ def test_the_wheel_contains_the_base_the_schema_and_the_licences(wheel: Path) ->
         "wire/dictionary1.zdict",
         "wire/record.proto",
         "wire/record_pb2.py",
+        "wire/bundle.proto",
         "licenses/LICENSE",
         "licenses/NOTICE",
         "entry_points.txt",

@@ -90,6 +90,7 @@ def test_the_whole_error_tree_is_drawn_in_its_docstring() -> None:
         "ipse.client.auditor",
         "ipse.client.witness",
         "ipse.server.witness",
+        "ipse.ledger.bundle",
         "ipse.ledger.log",
         "ipse.server.tiles",
         "ipse.server.export",

@@ -62,6 +62,27 @@ class StoreMachine(RuleBasedStateMachine):
         self.handles[which].append(fork, new, expected_head=self.digest(fork, height))
         self.expected[fork].append(new)
 
+    @rule(target=forks, which=st.integers(0, 1), count=st.integers(1, 4))
+    def import_a_fork(self, which: int, count: int) -> ForkId:
+        fork, rows = fork_row(), [row(seq) for seq in range(1, count + 1)]
+        self.handles[which].import_fork(fork, rows, expected_head=NO_DIGEST)
+        self.expected[fork.fork_id], self.snapshots[fork.fork_id] = rows, {}
+        return fork.fork_id
+
+    @rule(fork=forks, which=st.integers(0, 1), count=st.integers(1, 4), gap=st.booleans())
+    def import_more(self, fork: ForkId, which: int, count: int, gap: bool) -> None:
+        height = len(self.expected[fork])
+        rows = [row(height + number) for number in range(1, count + 1)]
+        there = self.handles[which].fork(fork)
+        if gap:
+            with pytest.raises(HeightConflict):
+                self.handles[which].import_fork(
+                    there, [*rows, row(height + count + 2)], expected_head=self.digest(fork, height)
+                )
+            return
+        self.handles[which].import_fork(there, rows, expected_head=self.digest(fork, height))
+        self.expected[fork] += rows
+
     @rule(fork=forks, which=st.integers(0, 1), behind=st.integers(1, 3))
     def append_to_an_old_head(self, fork: ForkId, which: int, behind: int) -> None:
         height = len(self.expected[fork]) - behind

@@ -62,3 +62,22 @@ def test_a_copy_of_now_and_another_fork_are_no_trouble(tmp_path: Path) -> None:
         other, rows = filled(store, 1)
         store.append(other, row(2), expected_head=rows[0].digest)
         assert store.head(fork).seq == 2
+
+
+def test_an_import_that_leads_to_what_was_seen_makes_an_older_copy_whole(tmp_path: Path) -> None:
+    with Store.open(tmp_path) as store:
+        fork, rows = filled(store, 2)
+        there = store.fork(fork)
+    shutil.copy(tmp_path / FILE_NAME, tmp_path / "copy")
+    more = [row(3), row(4)]
+    with Store.open(tmp_path) as store:
+        store.import_fork(there, more, expected_head=rows[1].digest)
+    shutil.copy(tmp_path / "copy", tmp_path / FILE_NAME)
+    with Store.open(tmp_path) as store:
+        for wrong in ([row(3)], [row(3), row(4)], [more[0], row(4)], more[:1]):
+            with pytest.raises(StoreRolledBack):
+                store.import_fork(there, wrong, expected_head=rows[1].digest)
+        assert store.head(fork).seq == 2
+        store.import_fork(there, more, expected_head=rows[1].digest)
+        store.append(fork, row(5), expected_head=more[1].digest)
+        assert store.verify(fork).seq == 5

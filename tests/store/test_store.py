@@ -293,3 +293,24 @@ def test_the_file_costs_little_more_than_the_records(tmp_path: Path) -> None:
         filled(store, 250)
     per_record = (store.path.stat().st_size - few) / 250
     assert per_record < 1000 * 1.25
+
+
+def test_an_import_is_all_of_its_records_or_nothing(store: Store) -> None:
+    fork, rows = fork_row(), [row(seq) for seq in range(1, 6)]
+    other, taken = filled(store, 1)
+    for wrong, error in (
+        ([*rows[:2], rows[3]], HeightConflict),
+        ([*rows[:2], AppendRow(3, taken[0].op_id, rows[2].digest, rows[2].data)], DuplicateOperation),
+        ([*rows[:2], AppendRow(3, rows[2].op_id, rows[3].digest, rows[2].data)], VerificationError),
+    ):
+        with pytest.raises(error):
+            store.import_fork(fork, wrong, expected_head=NO_DIGEST)
+        assert [each.fork_id for each in store.forks()] == [other]
+    store.import_fork(fork, rows[:3], expected_head=NO_DIGEST)
+    with pytest.raises(DuplicateOperation):
+        store.import_fork(fork, rows, expected_head=NO_DIGEST)
+    with pytest.raises(HeightConflict):
+        store.import_fork(fork, rows[3:], expected_head=NO_DIGEST)
+    store.import_fork(fork, rows[3:], expected_head=rows[2].digest)
+    assert [each.data for each in store.records(fork.fork_id)] == [each.data for each in rows]
+    assert store.verify(fork.fork_id) == Head(5, rows[4].digest)

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The schema: the proposal's fields are the proposal's."""
+"""The schemas: the proposal's fields are the proposal's, and a number stays what it is."""
 
 from __future__ import annotations
 
-from ipse.wire import record_pb2
+from google.protobuf.message import Message
+
+from ipse.wire import bundle_pb2, record_pb2
 
 PROPOSED = {
     "user_id": 1,
@@ -54,3 +56,32 @@ def test_a_released_field_never_changes_its_number() -> None:
         ("RECORD_KIND_REVOKE", 7),
         ("RECORD_KIND_ROTATE", 8),
     ]
+
+
+def numbers(message: type[Message]) -> dict[str, int]:
+    return {field.name: field.number for field in message.DESCRIPTOR.fields}
+
+
+def test_a_bundle_is_written_as_it_was_first() -> None:
+    assert numbers(bundle_pb2.BundleEnvelope) == {"suite": 1, "recipients": 2, "body": 3}
+    assert numbers(bundle_pb2.BundleRecipient) == {"identity": 1, "wrapped_key": 2}
+    assert numbers(bundle_pb2.BundleBody) == {"content": 1, "signature": 2}
+    assert numbers(bundle_pb2.Bundle) == {
+        "manifest": 1,
+        "records": 2,
+        "head": 3,
+        "published": 4,
+        "log": 5,
+        "exporter": 6,
+    }
+    assert numbers(bundle_pb2.BundleManifest) == {
+        "fork_id": 1,
+        "owner": 2,
+        "base_id": 3,
+        "base_name": 4,
+        "layout_digest": 5,
+        "created_ms": 6,
+        "exported_ms": 7,
+    }
+    assert numbers(bundle_pb2.PublishedHead) == {"size": 1, "blinding": 2, "proof": 3}
+    assert numbers(bundle_pb2.PublicLogKeys) == {"origin": 1, "keys": 2}

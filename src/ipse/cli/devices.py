@@ -11,23 +11,19 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.table import Table
 
-from ipse.cli.opening import existing_fork, opened_home
+from ipse.cli.opening import existing_fork, identity_in, opened_home
 from ipse.cli.screen import Screen, first_line
 from ipse.cli.settings import Settings, store_options
 from ipse.cli.told import when
-from ipse.errors import InputError, VerificationError
+from ipse.errors import InputError
 
 if TYPE_CHECKING:
     from ipse.forks.members import Device
     from ipse.forks.openfork import SealedHistory
-    from ipse.vault.identity import PublicIdentity
 
-_MAX_IDENTITY_FILE_BYTES = 64 * 1024
 _MAX_NAME_CHARACTERS = 100
 _LEAST_HEX = 16
 """Hex characters of an identity that name a device: those that a record names it by."""
-
-_HINT = "Print it again with `ipse key show --public` on the device; it is one line."
 
 _fork_option = click.option("--fork", metavar="OWNER|ID", help="Of one fork.  [default: of every fork here]")
 
@@ -101,7 +97,7 @@ def add(settings: Settings, file: Path, name: str, fork: str | None) -> None:
     from ipse.forks.members import access_of, let_in
 
     screen = Screen(as_json=settings.as_json)
-    device = _identity_in(file)
+    device = identity_in(file)
     called = _checked_name(name)
     with _histories(settings, fork) as histories:
         places = [(history, *access_of(history)) for history in histories]
@@ -162,28 +158,6 @@ def _histories(settings: Settings, fork: str | None) -> Iterator[list[SealedHist
 
 def _is(device: Device, wanted: str) -> bool:
     return len(wanted) >= _LEAST_HEX and device.identity.id.hex().startswith(wanted)
-
-
-def _identity_in(file: Path) -> PublicIdentity:
-    """The identity in a file.
-
-    Raises:
-        InputError: the file cannot be read.
-        VerificationError: it holds something else.
-    """
-    from ipse.vault.identity import PublicIdentity
-
-    try:
-        with file.open("rb") as stream:
-            data = stream.read(_MAX_IDENTITY_FILE_BYTES)
-    except OSError as error:
-        raise InputError(f"{file} cannot be read: {error.strerror}.", "Check the path.") from error
-    try:
-        identity = PublicIdentity.from_text(data.decode("ascii", errors="replace"))
-        identity.seal_to(b"", b"")  # a key that cannot be sealed to is found before anything is recorded
-    except VerificationError as error:
-        raise VerificationError(f"{file} holds no public identity: {error.message}", _HINT) from error
-    return identity
 
 
 def _checked_name(name: str) -> str:

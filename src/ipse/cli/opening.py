@@ -7,11 +7,12 @@ import logging
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from ipse.errors import InputError, IpseError
+from ipse.errors import InputError, IpseError, VerificationError
 
 if TYPE_CHECKING:
     from ipse.cli.screen import Screen
@@ -20,9 +21,13 @@ if TYPE_CHECKING:
     from ipse.forks.interact import UserModelLifecycle
     from ipse.model.base import Base
     from ipse.store.store import Store
+    from ipse.vault.identity import PublicIdentity
     from ipse.wire.ids import ForkId
 
 ID_PREFIX = "f_"
+
+_MAX_IDENTITY_FILE_BYTES = 64 * 1024
+_IDENTITY_HINT = "Print it again with `ipse key show --public` where its key is; it is one line."
 
 log = logging.getLogger(__name__)
 
@@ -169,3 +174,25 @@ def existing_fork_of(store: Store, owner_or_id: str) -> ForkInfo:
         hint = f"There are forks of: {names}." if names else "There is none yet; 'ipse chat' makes the first."
         raise InputError(f"There is no fork of {owner_or_id}.", hint)
     return found
+
+
+def identity_in(file: Path) -> PublicIdentity:
+    """The identity in a file.
+
+    Raises:
+        InputError: the file cannot be read.
+        VerificationError: it holds something else.
+    """
+    from ipse.vault.identity import PublicIdentity
+
+    try:
+        with file.open("rb") as stream:
+            data = stream.read(_MAX_IDENTITY_FILE_BYTES)
+    except OSError as error:
+        raise InputError(f"{file} cannot be read: {error.strerror}.", "Check the path.") from error
+    try:
+        identity = PublicIdentity.from_text(data.decode("ascii", errors="replace"))
+        identity.seal_to(b"", b"")  # a key that cannot be sealed to is found before anything is recorded
+    except VerificationError as error:
+        raise VerificationError(f"{file} holds no public identity: {error.message}", _IDENTITY_HINT) from error
+    return identity

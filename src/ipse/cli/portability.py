@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``ipse export`` and ``ipse import``: a fork leaves as an ordinary LoRA, and one comes in."""
+"""``ipse export`` and ``ipse import``: a fork leaves as a LoRA or as a bundle, and one comes in."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ipse.cli.bundle import export_bundle, import_bundle
 from ipse.cli.opening import existing_fork, open_base, opened_home, opened_life
 from ipse.cli.screen import Screen, first_line
 from ipse.cli.settings import DEFAULT_OWNER, Settings, fork_option, model_options
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from ipse.forks.portable import Exported
     from ipse.model.projection import Projection
 
-FORMATS = ("peft", "gguf")
+FORMATS = ("peft", "gguf", "bundle")
 
 _NAME_WIDTH = 60
 _SHOWN_IGNORED = 3
@@ -30,7 +31,13 @@ _MOST = 0.5
 
 @click.command(
     "export",
-    epilog="\b\nExamples:\n  ipse export --fork ada ada-lora\n  ipse export --fork ada --format gguf ada.gguf\n",
+    epilog="""\b
+Examples:
+  ipse export --fork ada ada-lora
+  ipse export --fork ada --format gguf ada.gguf
+  ipse export --fork ada --format bundle ada.bundle
+  ipse export --fork ada --format bundle ada.bundle --to phone.identity
+""",
 )
 @click.argument("target", type=click.Path(path_type=Path))
 @click.option(
@@ -39,20 +46,36 @@ _MOST = 0.5
     type=click.Choice(FORMATS),
     default=FORMATS[0],
     show_default=True,
-    help="peft: a folder that plain PEFT loads. gguf: a LoRA for llama.cpp.",
+    help="peft: a folder that plain PEFT loads. gguf: a LoRA for llama.cpp. bundle: the whole fork, sealed.",
+)
+@click.option(
+    "--to",
+    "recipients",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    metavar="FILE",
+    help="Public identity of a member of the fork that the bundle is sealed to; can be repeated.  [default: yours]",
 )
 @fork_option
 @model_options
-def export(settings: Settings, target: Path, form: str, fork: str) -> None:
-    """Write a fork to TARGET as an ordinary LoRA, and measure how near its answers are.
+def export(settings: Settings, target: Path, form: str, recipients: tuple[Path, ...], fork: str) -> None:
+    """Write a fork to TARGET: as an ordinary LoRA, measuring how near its answers are, or whole as a bundle.
 
-    TARGET is a new or empty folder (peft) or a new file (gguf); nothing is overwritten. An export is not sealed:
+    TARGET is a new or empty folder (peft) or a new file (gguf, bundle); nothing is overwritten. A LoRA is not sealed:
     whoever reads it has the fork's numbers. It is exact as peft, also when a gate of the fork moved, which takes a copy
     of the linear before it. llama.cpp's LoRA cannot express everything; what is left out is said.
+
+    A bundle is all of the fork, history and memory too, sealed to you or to devices that you let in, and signed. It
+    needs no torch. 'ipse import' takes it in on another installation that has your key, or that of such a device.
     """
+    screen = Screen(as_json=settings.as_json)
+    if form == "bundle":
+        export_bundle(settings, screen, target, fork, recipients)
+        return
+    if recipients:
+        raise InputError("A LoRA is not sealed, so it is sealed to nobody.", "Leave --to out, or say --format bundle.")
     from ipse.forks.portable import export_gguf, export_peft
 
-    screen = Screen(as_json=settings.as_json)
     write = {"peft": export_peft, "gguf": export_gguf}[form]
     with opened_home(settings, create=False) as home:
         info = existing_fork(home, fork)
@@ -75,30 +98,52 @@ def _export_lines(done: Exported, target: Path, height: int) -> str:
     return "\n".join([*lines, measured, "It is not sealed: whoever reads it has the fork's numbers."])
 
 
-@click.command("import", epilog="\b\nExample:\n  ipse import --peft some-lora --fork ada\n")
+@click.command(
+    "import",
+    epilog="\b\nExamples:\n  ipse import ada.bundle\n  ipse import --peft some-lora --fork ada\n",
+)
+@click.argument("bundle", type=click.Path(path_type=Path), required=False)
 @click.option(
     "--peft",
     "folder",
     type=click.Path(path_type=Path),
-    required=True,
-    help="Folder of a LoRA, as PEFT's save_pretrained writes it.",
+    help="Instead of a bundle: folder of a LoRA, as PEFT's save_pretrained writes it.",
 )
 @click.option(
     "--fork",
     "fork",
     metavar="OWNER|ID",
-    help=f"Whose fork: added onto it if it is there, else it is made.  [default: a first fork of {DEFAULT_OWNER}]",
+    help=f"Whose fork the LoRA is added onto, made if it is new.  [default: a first fork of {DEFAULT_OWNER}]",
 )
+@click.option("--any-base", is_flag=True, help="Take a bundle in though its fork is of another base than --base.")
 @model_options
-def import_command(settings: Settings, folder: Path, fork: str | None) -> None:
-    """Take in a LoRA that was trained elsewhere on the same base, as one record that can be undone.
+def import_command(
+    settings: Settings, bundle: Path | None, folder: Path | None, fork: str | None, any_base: bool
+) -> None:
+    """Take in a fork from a BUNDLE, or a LoRA that was trained elsewhere on the same base.
 
-    A fork holds the part of it that lies in the base's shared basis; how much that is, is said, and what was ignored
-    too. It is a share of the change of the weights, not of what the LoRA is good for.
+    A bundle opens with your key, or with that of a device which the fork's owner let in. All of it is checked before
+    anything is written, and then all of it is written or nothing. Where the fork is here already, what is new is added;
+    a history that parts from the one here is refused. It needs no torch; without it the base is not checked.
+
+    A LoRA becomes one record that can be undone. A fork holds the part of it that lies in the base's shared basis; how
+    much that is, is said, and what was ignored too. It is a share of the change of the weights, not of what the LoRA is
+    good for.
     """
+    screen = Screen(as_json=settings.as_json)
+    if (bundle is None) == (folder is None):
+        raise InputError("Expected one thing to import: a bundle, or a LoRA.", "Give FILE, or --peft DIR.")
+    if bundle is not None:
+        if fork is not None:
+            raise InputError("A bundle says whose fork it is.", "Leave --fork out.")
+        import_bundle(settings, screen, bundle, any_base=any_base)
+    elif folder is not None:
+        _import_lora(settings, screen, folder, fork)
+
+
+def _import_lora(settings: Settings, screen: Screen, folder: Path, fork: str | None) -> None:
     from ipse.forks.portable import imported
 
-    screen = Screen(as_json=settings.as_json)
     owner = fork or DEFAULT_OWNER
     with opened_home(settings, create=True) as home:
         there = home.find(owner)

@@ -28,7 +28,7 @@ from ipse.cli.checks import (
     table_of,
 )
 from ipse.cli.ledger import read_policy
-from ipse.cli.opening import existing_fork_of, opened_home
+from ipse.cli.opening import existing_fork_of, identity_in, opened_home
 from ipse.cli.screen import Screen, counting_bar, printable
 from ipse.cli.settings import Settings, fork_option, store_options
 from ipse.cli.told import when
@@ -43,10 +43,7 @@ if TYPE_CHECKING:
     from ipse.ledger.recordproof import RecordProof
     from ipse.ledger.treehead import TreeHead
     from ipse.store.store import Store
-    from ipse.vault.identity import PublicIdentity
     from ipse.wire.ids import ForkId
-
-_MAX_IDENTITY_BYTES = 64 * 1024
 
 _no_key = click.option("--no-key", is_flag=True, help="Ask for no key: check only what a stranger could.")
 _policy = click.option(
@@ -196,7 +193,7 @@ def verify_record(
 
     screen = Screen(as_json=as_json)
     proof = RecordProof.from_bytes(_read(file, MAX_PROOF_BYTES, "proof"))
-    owner = None if owner_file is None else _identity(owner_file)
+    owner = None if owner_file is None else identity_in(owner_file)
     if owner is not None and owner != proof.signer:
         raise VerificationError(
             f"The head in the proof is signed by {proof.signer.name}, not by {owner.name}.",
@@ -367,18 +364,6 @@ def _store(settings: Settings) -> Store:
     if not (settings.data / FILE_NAME).exists():
         raise InputError(f"There is nothing to check in {settings.data}.", "Give the folder with --data DIR.")
     return Store.open(settings.data, create=False)
-
-
-def _identity(path: Path) -> PublicIdentity:
-    from ipse.vault.identity import PublicIdentity
-
-    try:
-        text = _read(path, _MAX_IDENTITY_BYTES, "identity").decode()
-    except UnicodeDecodeError as error:
-        raise VerificationError(
-            f"{path} is no identity: it is no text.", "Ask its owner for the file again."
-        ) from error
-    return PublicIdentity.from_text(text)
 
 
 def _read(path: Path, most_bytes: int, what: str) -> bytes:

@@ -26,7 +26,7 @@ from ipse.store.rows import ForkRow
 from ipse.store.store import FILE_NAME, Store
 from ipse.vault.identity import Identity
 from ipse.vault.keyring import KeyRing, Passphrase, nobody_to_ask
-from ipse.vault.keys import RootKey, check_value, create_root_key, fork_key, load_root_key
+from ipse.vault.keys import ForkKey, RootKey, check_value, create_root_key, fork_key, load_root_key
 from ipse.wire.ids import BaseId, ForkId, new_fork_id, parse_owner_id
 
 KEY_NAME = "root.key"
@@ -120,18 +120,15 @@ class Home:
         Raises:
             VaultError: the root was rotated since this home was opened.
         """
-        confirm_settled(self.root)
-        if not self.keys.is_of(self._root_key):
-            raise VaultError("The key of this folder was rotated meanwhile.", "Start again.")
+        self.confirm_current()
         fork_id = new_fork_id()
-        key = fork_key(self._root_key, fork_id)
         row = ForkRow(
             fork_id=fork_id,
             owner=parse_owner_id(owner),
             base_id=BaseId(layout.base_id),
             base_name=base_name,
             layout_digest=layout.digest,
-            key_check=check_value(key),
+            key_check=check_value(self.first_key(fork_id)),
             created_ms=now_ms() if created_ms is None else created_ms,
         )
         self.store.create_fork(row)
@@ -169,8 +166,22 @@ class Home:
         """
         return self._sealed(self.store.fork(fork_id))
 
+    def confirm_current(self) -> None:
+        """Pass only if this home's root still is that of its folder.
+
+        Raises:
+            VaultError: the root was rotated since this home was opened.
+        """
+        confirm_settled(self.root)
+        if not self.keys.is_of(self._root_key):
+            raise VaultError("The key of this folder was rotated meanwhile.", "Start again.")
+
+    def first_key(self, fork_id: ForkId) -> ForkKey:
+        """Data key 0 of a fork by this root: what its check value here is made of."""
+        return fork_key(self._root_key, fork_id)
+
     def _sealed(self, row: ForkRow) -> SealedHistory:
-        return SealedHistory(self.store, row, self.identity, fork_key(self._root_key, row.fork_id))
+        return SealedHistory(self.store, row, self.identity, self.first_key(row.fork_id))
 
 
 def forks_of(store: Store) -> list[ForkInfo]:

@@ -78,17 +78,6 @@ def publish(home: Home, *, origin: str | None = None) -> Publication:
     raise AssertionError("unreachable")
 
 
-def newest_head(home: Home, fork_id: ForkId) -> bytes:
-    """A freshly signed head over all records of a fork, after the same look at them; it is not published.
-
-    Raises:
-        InputError: the fork has no records, or is not here.
-        VerificationError: as ``publish``.
-    """
-    history = home.sealed(fork_id)
-    return sign_head(_looked_at(history, []), home.identity)
-
-
 def _publish(home: Home, writer: LogWriter) -> Publication:
     rows = LogRows(home.store)
     grown: list[tuple[SealedHistory, TreeHead]] = []

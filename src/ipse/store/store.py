@@ -27,7 +27,7 @@ from __future__ import annotations
 import logging
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -100,6 +100,24 @@ class Store:
             InputError: its id is taken.
         """
         self._writer.run(lambda db: writes.create_fork(db, row))
+
+    def import_fork(self, row: ForkRow, records: Sequence[AppendRow], *, expected_head: bytes) -> None:
+        """Add records after a fork's newest one, and the fork itself if it is not here: all of that, or nothing.
+
+        To an older copy that was put back it adds only what leads to what was seen, which makes it whole again.
+
+        Args:
+            row: the fork as it is made if it is missing; one that is here keeps its own.
+            records: one or more, in order, without gaps.
+            expected_head: digest of the record that the first of them follows, ``NO_DIGEST`` if there is none.
+
+        Raises: as ``append``.
+        """
+        for record in records:
+            _check_digest(row.fork_id, record)
+        last = self._seen.last(row.fork_id)
+        self._writer.run(lambda db: writes.import_fork(db, row, records, expected_head, last))
+        self._note(row.fork_id, records[-1])
 
     def swap_key_check(self, fork_id: ForkId, expected: bytes, value: bytes) -> bool:
         """Say that a fork opens with another root from now on; False if its check value is not the expected one."""

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Sequence
 from dataclasses import astuple, fields
 
 from ipse.errors import DuplicateOperation, HeightConflict, InputError
@@ -20,11 +21,25 @@ def create_fork(db: sqlite3.Connection, row: ForkRow) -> None:
     """A fork and its head, before the first record."""
     if db.execute("SELECT 1 FROM fork WHERE fork_id = ?", (row.fork_id,)).fetchone():
         raise InputError(f"There is a fork {row.fork_id} already.", "Open it instead.")
-    places = ", ".join("?" * len(FORK_COLUMNS))
-    number = db.execute(
-        f"INSERT INTO fork ({', '.join(FORK_COLUMNS)}) VALUES ({places}) RETURNING number", astuple(row)
-    ).fetchone()[0]
-    db.execute("INSERT INTO head (fork, seq, digest) VALUES (?, 0, ?)", (number, NO_DIGEST))
+    _insert_fork(db, row)
+
+
+def import_fork(
+    db: sqlite3.Connection,
+    row: ForkRow,
+    records: Sequence[AppendRow],
+    expected_head: bytes,
+    last_seen: Head | None,
+) -> None:
+    """A fork, unless it is here, and its next records; afterwards what was seen of it must be there."""
+    if not db.execute("SELECT 1 FROM fork WHERE fork_id = ?", (row.fork_id,)).fetchone():
+        _insert_fork(db, row)
+    for record in records:
+        _check_new(db, record)
+        _insert_record(db, row.fork_id, record, expected_head, *_head(db, row.fork_id))
+        expected_head = record.digest
+    number, seq, digest = _head(db, row.fork_id)
+    confirm(last_seen, row.fork_id, seq, digest, lambda at: _digest(db, number, at))
 
 
 def swap_key_check(db: sqlite3.Connection, fork_id: ForkId, expected: bytes, value: bytes) -> bool:
@@ -37,20 +52,10 @@ def append(
     db: sqlite3.Connection, fork_id: ForkId, row: AppendRow, expected_head: bytes, last_seen: Head | None
 ) -> None:
     """A record, and the head moved to it, unless what was seen of the fork is not there."""
-    if db.execute("SELECT 1 FROM record WHERE op_id = ?", (row.op_id,)).fetchone():
-        raise DuplicateOperation(f"Operation {row.op_id.hex()} is recorded already.", "It is done: do not repeat it.")
+    _check_new(db, row)
     number, seq, digest = _head(db, fork_id)
     confirm(last_seen, fork_id, seq, digest, lambda at: _digest(db, number, at))
-    if digest != expected_head or row.seq != seq + 1:
-        raise HeightConflict(
-            f"Fork {fork_id} is at record {seq}, so record {row.seq} cannot be added there.",
-            "Somebody else wrote to it: reload the fork and try again.",
-        )
-    db.execute(
-        "INSERT INTO record (fork, seq, op_id, digest, data) VALUES (?, ?, ?, ?, ?)",
-        (number, row.seq, row.op_id, row.digest, row.data),
-    )
-    db.execute("UPDATE head SET seq = ?, digest = ? WHERE fork = ?", (row.seq, row.digest, number))
+    _insert_record(db, fork_id, row, expected_head, number, seq, digest)
 
 
 def put_snapshot(db: sqlite3.Connection, fork_id: ForkId, seq: int, data: bytes) -> None:
@@ -76,6 +81,35 @@ def swap_marker(db: sqlite3.Connection, key: str, expected: bytes | None, value:
         return False
     db.execute("INSERT OR REPLACE INTO marker (key, value) VALUES (?, ?)", (key, value))
     return True
+
+
+def _insert_fork(db: sqlite3.Connection, row: ForkRow) -> None:
+    places = ", ".join("?" * len(FORK_COLUMNS))
+    number = db.execute(
+        f"INSERT INTO fork ({', '.join(FORK_COLUMNS)}) VALUES ({places}) RETURNING number", astuple(row)
+    ).fetchone()[0]
+    db.execute("INSERT INTO head (fork, seq, digest) VALUES (?, 0, ?)", (number, NO_DIGEST))
+
+
+def _check_new(db: sqlite3.Connection, row: AppendRow) -> None:
+    if db.execute("SELECT 1 FROM record WHERE op_id = ?", (row.op_id,)).fetchone():
+        raise DuplicateOperation(f"Operation {row.op_id.hex()} is recorded already.", "It is done: do not repeat it.")
+
+
+def _insert_record(
+    db: sqlite3.Connection, fork_id: ForkId, row: AppendRow, expected_head: bytes, number: int, seq: int, digest: bytes
+) -> None:
+    """A record after the head, which is (seq, digest) of the fork of this number, and the head moved to it."""
+    if digest != expected_head or row.seq != seq + 1:
+        raise HeightConflict(
+            f"Fork {fork_id} is at record {seq}, so record {row.seq} cannot be added there.",
+            "Somebody else wrote to it: reload the fork and try again.",
+        )
+    db.execute(
+        "INSERT INTO record (fork, seq, op_id, digest, data) VALUES (?, ?, ?, ?, ?)",
+        (number, row.seq, row.op_id, row.digest, row.data),
+    )
+    db.execute("UPDATE head SET seq = ?, digest = ? WHERE fork = ?", (row.seq, row.digest, number))
 
 
 def _digest(db: sqlite3.Connection, number: int, seq: int) -> bytes:
