@@ -26,10 +26,14 @@ from typing import Any
 
 from _report import machine, parser, report, tell
 
+from ipse.ledger.access import Access
+from ipse.ledger.envelope import read_envelope
 from ipse.ledger.record import Metrics, Record, RecordKind, check_chain, open_record, record_digest, seal_record
 from ipse.store.rows import AppendRow, ForkRow
 from ipse.store.store import Store
-from ipse.vault.keys import ForkKey, RootKey, check_value, fork_key
+from ipse.vault.datakeys import new_data_key
+from ipse.vault.identity import Identity
+from ipse.vault.keys import RootKey, check_value, fork_key
 from ipse.wire.digest import NO_DIGEST
 from ipse.wire.ids import BaseId, ForkId, OwnerId, new_fork_id
 
@@ -39,6 +43,7 @@ FORKS = 64
 """Arrivals go round over so many, as on a server: a fork's next record waits for its last."""
 BLOCK_SECONDS = 2.0
 """Each rate takes turns with the plain file, a block of this length each."""
+ROOT = RootKey(bytes(range(32)))
 INPUT = "Could you help me write a short note to my sister? She has just moved to Lisbon and misses home a lot."
 OUTPUT = "Of course! How about: Dear Ana, home is quieter without you, but we are so proud of you. Call us soon!"
 UPDATE_BYTES, PRIOR_BYTES = 400, 115
@@ -56,7 +61,7 @@ class Author:
 
     def __init__(self, store: Store) -> None:
         fork_id = new_fork_id()
-        self.key: ForkKey = fork_key(RootKey(bytes(range(32))), fork_id)
+        self.sealer = Sealer(fork_id)
         self.store, self.fork_id = store, fork_id
         self.seq, self.digest = 0, NO_DIGEST
         self._turn = threading.Lock()
@@ -67,15 +72,15 @@ class Author:
                 base_id=BaseId("0123456789abcdef"),
                 base_name="bench",
                 layout_digest=bytes(32),
-                key_check=check_value(self.key),
+                key_check=check_value(fork_key(ROOT, fork_id)),
                 created_ms=0,
             )
         )
 
     def record(self) -> None:
-        """Seal an ordinary interaction, append it, and return when it is on the disk."""
+        """Seal and sign an ordinary interaction, append it, and return when it is on the disk."""
         with self._turn:
-            data = sealed(interaction(self.fork_id, self.seq + 1, self.digest), self.key)
+            data = self.sealer.seal(interaction(self.fork_id, self.seq + 1, self.digest))
             row = AppendRow(self.seq + 1, os.urandom(16), record_digest(data), data)
             self.store.append(self.fork_id, row, expected_head=self.digest)
             self.seq, self.digest = row.seq, row.digest
@@ -102,9 +107,21 @@ def interaction(fork_id: ForkId, seq: int, previous: bytes) -> Record:
     )
 
 
-def sealed(record: Record, key: ForkKey) -> bytes:
-    """A record as a fork makes it: the one place here that knows how."""
-    return seal_record(record, key)
+class Sealer:
+    """Makes a fork's records as `ipse.forks.openfork` does: a data key with the first, signed, and looked at again."""
+
+    def __init__(self, fork_id: ForkId) -> None:
+        self.identity = Identity(ROOT)
+        self.access = Access()
+        self.key, self.brought = new_data_key(fork_id, 1, [self.identity.public], None)
+
+    def seal(self, record: Record) -> bytes:
+        """The record's bytes."""
+        first = self.access.owner is None
+        record = replace(record, identity=self.identity.public) if first else record
+        data = seal_record(record, self.key, self.identity, brought=self.brought if first else None)
+        self.access = self.access.following(read_envelope(data))
+        return data
 
 
 def open_loop(actions: Sequence[Callable[[], None]], rate: float, seconds: float, seed: int) -> list[float]:
@@ -148,7 +165,9 @@ def recording(folder: Path, rate: int, seconds: float) -> tuple[list[dict[str, A
     """Latency at this rate, in turns with the plain file."""
     with Store.open(folder) as store:
         authors = [Author(store) for _ in range(FORKS)]
-        size = len(sealed(interaction(authors[0].fork_id, 1, NO_DIGEST), authors[0].key))
+        for author in authors:
+            author.record()  # the first brings the owner's keys and a data key: larger than those that follow
+        size = len(authors[0].sealer.seal(interaction(authors[0].fork_id, 2, authors[0].digest)))
         record = [author.record for author in authors]
         lock = threading.Lock()
         append = raw_appender(folder / "plain", size)
@@ -219,19 +238,19 @@ def closed_loop(folder: Path, writers: int, seconds: float) -> dict[str, Any]:
 def checking(count: int) -> tuple[list[dict[str, Any]], dict[str, float]]:
     """Records a second of both ways to check a history of this length, in memory."""
     fork_id = new_fork_id()
-    key = fork_key(RootKey(bytes(range(32))), fork_id)
+    sealer = Sealer(fork_id)
     chain: list[bytes] = []
     digest = NO_DIGEST
     pattern = interaction(fork_id, 1, digest)
     for seq in range(1, count + 1):
-        chain.append(sealed(replace(pattern, seq=seq, op_id=os.urandom(16), previous_digest=digest), key))
+        chain.append(sealer.seal(replace(pattern, seq=seq, op_id=os.urandom(16), previous_digest=digest)))
         digest = record_digest(chain[-1])
     tell(f"sealed {count:,} records")
 
     def open_all() -> None:
         previous = NO_DIGEST
         for seq, data in enumerate(chain, start=1):
-            open_record(data, key, expect_seq=seq, expect_previous=previous)
+            open_record(data, sealer.key, expect_seq=seq, expect_previous=previous)
             previous = record_digest(data)
 
     rows: list[dict[str, Any]] = []

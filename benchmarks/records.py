@@ -16,6 +16,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import chain, cycle, islice
+from itertools import count as count_up
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,9 @@ from ipse.wire import record_pb2 as pb
 from ipse.wire.compress import compress
 
 MONTH = 900
-"""Interactions (HIP-6)."""
+"""Interactions (HIP-6), spread over 30 days: each day brings a data key."""
+
+MONTH_MS = 30 * 86_400_000
 
 AIMS = {"record_mb_a_month": "<= 1", "file_mb_a_month": "<= 1"}
 
@@ -45,10 +48,13 @@ _PARTS = {
     "prior_update": "prior",
     "feedback": "feedback",
     "metrics": "metrics",
-    "zkp_proof": "proof, signature, MAC",
-    "signature": "proof, signature, MAC",
-    "record_mac": "proof, signature, MAC",
-    "key_salt": "keys",
+    "zkp_proof": "proof",
+    "signature": "signature",
+    "signer": "signature",
+    "record_mac": "MAC",
+    "key_salt": "place and ids",
+    "data_key": "data key of a day",
+    "identity": "owner's public keys, once",
 }
 """Field -> part; a field that is not here belongs to the record's place and ids."""
 
@@ -109,7 +115,8 @@ def measure(base: Base, interactions: Sequence[Interaction]) -> tuple[list[dict[
     """Rows and figures."""
     with tempfile.TemporaryDirectory(prefix="ipse-bench-") as folder:
         with Home.open(Path(folder)) as home:
-            life = UserModelLifecycle(home, base, "bench")
+            ticks = count_up(1_790_000_000_000, MONTH_MS // MONTH)
+            life = UserModelLifecycle(home, base, "bench", clock_ms=lambda: next(ticks))
             live(life, interactions)
             sealed = [stored.data for stored in home.store.records(life.fork.fork_id)]
             life.close()

@@ -10,10 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from ipse.forks.audit import home_log
 from ipse.forks.home import Home
+from ipse.forks.publish import publish
+from ipse.ledger.publiclog import PublicLog
 from ipse.model.layout import build_layout
 from ipse.store.store import FILE_NAME
 from tests.cli.sessions import clean_environment
+from tests.forks.tiny import append, tiny_fork, turn
 
 LOCAL = (
     "torch",
@@ -73,10 +77,17 @@ def test_a_log_needs_neither_torch_nor_a_key(home: Path, tmp_path: Path) -> None
     assert (logged.returncode, logged.stderr, logged.stdout) == (0, "", "Nothing yet.\n")
 
 
-@pytest.mark.parametrize("words", ["key show", "key words --yes"])
+@pytest.mark.parametrize("words", ["key show", "key show --public", "key words --yes", "key devices"])
 def test_the_key_is_looked_after_without_torch(words: str, home: Path) -> None:
     done = ipse(*words.split(), "--data", str(home))
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_key_is_made_and_rotated_without_torch(home: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(home, tmp_path / "copy")
+    for words, folder in (("key init", tmp_path / "new"), ("key rotate", copy)):
+        done = ipse(*words.split(), "--data", str(folder))
+        assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_a_witness_needs_no_torch(tmp_path: Path) -> None:
@@ -89,6 +100,29 @@ def test_the_log_is_made_shown_and_exported_without_torch(tmp_path: Path) -> Non
     for words in (("new",), ("show",), ("export", str(tmp_path / "public"))):
         done = ipse("ledger", *words, "--data", str(tmp_path / "home"))
         assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_everything_is_verified_without_torch(tmp_path: Path) -> None:
+    data = str(tmp_path / "home")
+    with Home.open(tmp_path / "home") as opened:
+        append(tiny_fork(opened), turn("a"))
+        publish(opened)
+        log = home_log(PublicLog(opened.store))
+    assert log is not None
+    keys = [word for key in log.keys for word in ("--key", key.to_text())]
+    proof, public = str(tmp_path / "proof"), str(tmp_path / "public")
+    for words in (
+        ("verify", "--data", data),
+        ("verify", "all", "--no-key", "--data", data),
+        ("verify", "ledger", "--data", data),
+        ("verify", "fork", "--fork", "ada", "--data", data),
+        ("fork", "prove", "1", proof, "--fork", "ada", "--data", data),
+        ("verify", "record", proof, *keys),
+        ("ledger", "export", public, "--data", data),
+        ("verify", "ledger", public, *keys, "--state", str(tmp_path / "state")),
+    ):
+        done = ipse(*words)
+        assert (done.returncode, done.stderr) == (0, ""), words
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import socket
 from pathlib import Path
@@ -101,6 +102,24 @@ def test_a_witness_without_its_memory_does_not_begin_anew(data: Path, ipse: Ipse
         assert (done.code, len(done.errors)) == (1, 1)
         assert "has lost its memory" in done.err[0]
         assert not (data / FILE_NAME).exists()
+
+
+def test_a_witness_whose_memory_is_older_than_what_was_noted_does_not_start(
+    data: Path, tmp_path: Path, ipse: Ipse
+) -> None:
+    shutil.copy(data / FILE_NAME, tmp_path / "older")
+    shown = json.loads(ipse("witness", "show", "--json", "--data", data).out)
+    keys = [VerifierKey.from_text(text) for text in shown["keys"]]
+    with Running("witness", "serve", "--port", "0", "--json", "--data", str(data)) as serving:
+        serving.wait_for("\n")
+        assert ask(json.loads(serving.out)["url"], keys, ONE.checkpoint(3), LOG, prove=lambda old: ())
+    for left in data.glob(f"{FILE_NAME}*"):
+        left.unlink()
+    shutil.copy(tmp_path / "older", data / FILE_NAME)
+    done = ipse("witness", "serve", "--port", "0", "--data", data)
+    assert (done.code, len(done.errors)) == (1, 1)
+    assert "an older or another copy was put back" in done.errors[0]
+    assert "make a new witness" in done.err[1]
 
 
 def test_what_cannot_be_is_one_error_and_one_hint(data: Path, tmp_path: Path, ipse: Ipse) -> None:

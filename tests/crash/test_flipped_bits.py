@@ -33,7 +33,7 @@ from ipse.wire.digest import NO_DIGEST
 from tests.ledger.samples import KEY
 from tests.store.samples import filled, fork_row, row
 
-RECORDS = 40
+RECORDS = 60
 LONG = 30_000
 """Bytes of a record that takes overflow pages."""
 

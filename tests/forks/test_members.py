@@ -11,13 +11,13 @@ import pytest
 
 from ipse.errors import InputError, VerificationError, WrongKey
 from ipse.forks.home import Home, now_ms
-from ipse.forks.members import access_of, device_names, go_on_as, let_in, put_out
+from ipse.forks.members import Device, access_of, devices_of, go_on_as, let_in, put_out
 from ipse.forks.openfork import OpenFork, SealedHistory
 from ipse.ledger.access import DAY_MS
 from ipse.ledger.record import RecordKind, check_chain
 from ipse.vault.identity import Identity
 from ipse.vault.keys import RootKey, check_value, fork_key
-from tests.forks.tiny import LAYOUT, Life, append, tiny_fork, turn
+from tests.forks.tiny import LAYOUT, Life, append, tiny_fork, turn, unsigned
 
 PHONE, NEXT = RootKey(b"p" * 32), RootKey(b"n" * 32)
 
@@ -48,13 +48,13 @@ def test_a_device_reads_all_that_was_before_it_and_writes_on(home: Home) -> None
     before = bytes_of(home, life)
     with pytest.raises(WrongKey, match="not wrapped for"):
         texts(seen_by(home, life, PHONE))
-    let_in(home.sealed(life.fork.row.fork_id), Identity(PHONE).public, "my phone", now_ms())
+    let_in(home.sealed(life.fork.row.fork_id), Identity(PHONE).public, "my phone", 5)
     assert bytes_of(home, life)[:2] == before
     phone = OpenFork(seen_by(home, life, PHONE), LAYOUT)
     append(phone, turn("c"))
     assert texts(home.sealed(life.fork.row.fork_id)) == ["a", "b", "my phone", "c"]
     assert tiny_fork(home).folded.same_as(phone.folded)
-    assert device_names(home.sealed(life.fork.row.fork_id)) == {Identity(PHONE).public.short_id: "my phone"}
+    assert devices_of(home.sealed(life.fork.row.fork_id)) == [Device(Identity(PHONE).public, "my phone", 3, 5)]
 
 
 def test_a_device_that_was_put_out_neither_writes_nor_reads_what_comes_later(home: Home) -> None:
@@ -69,6 +69,7 @@ def test_a_device_that_was_put_out_neither_writes_nor_reads_what_comes_later(hom
         texts(seen_by(home, life, PHONE))
     with pytest.raises(WrongKey):
         phone.reload()
+    assert devices_of(owners) == []
     with pytest.raises(InputError, match="No device"):
         put_out(owners, Identity(PHONE).public.short_id, now_ms())
 
@@ -131,3 +132,14 @@ def test_the_record_that_lets_in_says_so_in_the_history(home: Home) -> None:
     life.learn("a")
     record = let_in(home.sealed(life.fork.row.fork_id), Identity(PHONE).public, "phone", now_ms())
     assert (record.kind, record.seq, record.signer) == (RecordKind.DEVICE, 2, home.identity.public.short_id)
+
+
+def test_a_history_of_before_signatures_is_signed_first_and_goes_on_as_it_was(home: Home) -> None:
+    life = Life(home)
+    unsigned(life, "a", "b")
+    was = tiny_fork(home).folded
+    let_in(home.sealed(life.fork.row.fork_id), Identity(PHONE).public, "phone", now_ms())
+    now = tiny_fork(home)
+    assert (now.folded.z.tobytes(), now.folded.height, list(now.folded.out)) == (was.z.tobytes(), was.height, [])
+    assert now.access.members == (home.identity.public, Identity(PHONE).public)
+    assert texts(seen_by(home, life, PHONE)) == ["a", "b", "", "phone"]

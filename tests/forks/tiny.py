@@ -12,7 +12,7 @@ from ipse.forks.home import Home
 from ipse.forks.openfork import OpenFork
 from ipse.forks.recall import Recall
 from ipse.forks.takeback import TakenBack, rollback, undo
-from ipse.ledger.record import Feedback, Record, RecordKind, record_digest
+from ipse.ledger.record import Feedback, Record, RecordKind, record_digest, seal_record
 from ipse.model.layout import StateLayout, build_layout
 from ipse.store.rows import AppendRow
 from ipse.wire.digest import NO_DIGEST
@@ -129,3 +129,14 @@ def forged(life: Life, kind: RecordKind, target: bytes) -> None:
     _, data, _ = life.home.sealed(life.fork.row.fork_id).seal(record, life.fork.access)
     row = AppendRow(record.seq, record.op_id, record_digest(data), data)
     life.home.store.append(life.fork.row.fork_id, row, expected_head=head.digest)
+
+
+def unsigned(life: Life, *texts: str) -> None:
+    """Append turns in the form of before signatures and data keys."""
+    fork_id = life.fork.row.fork_id
+    for text in texts:
+        head = life.home.store.head(fork_id)
+        record = replace(turn(text), fork_id=fork_id, seq=head.seq + 1, previous_digest=head.digest)
+        data = seal_record(record, life.home.sealed(fork_id).keys.key(0))
+        row = AppendRow(record.seq, record.op_id, record_digest(data), data)
+        life.home.store.append(fork_id, row, expected_head=head.digest)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.table import Table
 
+from ipse.cli.devices import devices_group
 from ipse.cli.passphrase import new_passphrase, passphrase_of
 from ipse.cli.screen import Screen, printable
 from ipse.cli.settings import Settings, store_options
@@ -19,6 +20,7 @@ from ipse.vault.keys import root_check
 from ipse.vault.wraps import load_wrap
 
 if TYPE_CHECKING:
+    from ipse.vault.identity import PublicIdentity
     from ipse.vault.keyring import KeyRing
     from ipse.vault.keys import RootKey
 
@@ -30,48 +32,80 @@ _MAX_WORDS_BYTES = 4096
     "key",
     epilog="""\b
 Examples:
-  ipse key show
+  ipse key init
   ipse key words                write them on paper: they bring everything back
   ipse key set-passphrase       then, if you like: ipse key remove-file
   ipse key restore              from the 24 words
+  ipse key devices add phone.txt --name "my phone"
+  ipse key rotate               a new key takes over
 """,
 )
 def key_group() -> None:
     """Look after the key of your forks.
 
     One root key opens all of them. It can lie in a key file, under a passphrase, and on paper as 24 words; any of
-    the three is enough, and none of these commands touches a fork.
+    the three is enough. Only 'devices' and 'rotate' add records to forks: of who may read and write them.
     """
 
 
-@key_group.command("show", epilog="\b\nExample:\n  ipse key show --json\n")
+@key_group.command("init", epilog="\b\nExamples:\n  ipse key init\n  ipse key init --data ./forks --json\n")
 @store_options
-def show(settings: Settings) -> None:
-    """Which root key this folder has, and what opens it. Asks for nothing and shows no secret."""
+def init(settings: Settings) -> None:
+    """Make the root key of a folder now, as the first chat would. Never replaces one."""
+    from ipse.forks.home import new_root
+
     screen = Screen(as_json=settings.as_json)
+    root = new_root(settings.data)
+    identity = _public(root)
+    path = _keys(settings).key_path
+    _tell(
+        screen,
+        {"root": root_check(root), "identity": identity.name, "key_file": path},
+        f"root         {root_name(root_check(root))}",
+        f"identity     {identity.name}: how others know you",
+        f"key file     {path}",
+        "Keep a copy of that file, or write its 24 words on paper: ipse key words",
+    )
+
+
+@key_group.command("show", epilog="\b\nExamples:\n  ipse key show --json\n  ipse key show --public > me.txt\n")
+@click.option("--public", is_flag=True, help="Only the public identity, one line to give to others; opens the key.")
+@store_options
+def show(settings: Settings, public: bool) -> None:
+    """Which root key this folder has, and what opens it. Shows no secret.
+
+    Asks for nothing, but with --public, where only the passphrase opens the key.
+    """
+    screen = Screen(as_json=settings.as_json)
+    if public:
+        _show_public(settings, screen)
+        return
     keys = _keys(settings)
-    if not keys.has_file and not keys.has_passphrase:
+    if not keys.is_there:
         _tell(
             screen,
-            {"root": None, "key_file": None, "passphrase": None},
-            f"No key in {settings.data}; 'ipse chat' makes one, 'ipse key restore' brings yours back.",
+            {"root": None, "identity": None, "key_file": None, "passphrase": None},
+            f"No key in {settings.data}; 'ipse key init' makes one, 'ipse key restore' brings yours back.",
         )
         return
-    facts: dict[str, Any] = {"key_file": None, "passphrase": None}
-    key_file, passphrase = "none", "none; 'ipse key set-passphrase' makes one"
+    facts: dict[str, Any] = {"identity": None, "key_file": None, "passphrase": None}
+    identity, key_file = "'ipse key show --public' opens the key and prints it", "none"
+    passphrase = "none; 'ipse key set-passphrase' makes one"
     if keys.has_passphrase:
         wrap = load_wrap(keys.wrap_path)
         check, cost = wrap.check, wrap.cost
         facts["passphrase"] = {"file": keys.wrap_path, "kdf": "argon2id", "cost": cost}
         passphrase = f"{keys.wrap_path}: {cost.memory_kib // 1024} MiB and {cost.passes} passes of Argon2id a guess"
     if keys.has_file:
-        check = root_check(_opened(settings))
-        facts["key_file"] = keys.key_path
+        root = _opened(settings)
+        check, facts["key_file"] = root_check(root), keys.key_path
+        facts["identity"] = identity = _public(root).name
         key_file = f"{keys.key_path}: opens without a question"
     _tell(
         screen,
         {"root": check, **facts},
         f"root         {root_name(check)}: what this key is called; no secret",
+        f"identity     {identity}",
         f"key file     {key_file}",
         f"passphrase   {passphrase}",
         "24 words     stored nowhere; 'ipse key words' shows them",
@@ -111,13 +145,13 @@ def restore(settings: Settings) -> None:
     The words are asked for, or read from standard input, with or without their numbers. They are checked against the
     forks of the folder and the passphrase beside them; the key of another root is never overwritten.
     """
-    from ipse.forks.home import confirm_root
+    from ipse.forks.home import confirm_root, key_ring
     from ipse.vault.words import root_of
 
     screen = Screen(as_json=settings.as_json)
     root = root_of(_given_words())
     forks = confirm_root(settings.data, root)
-    keys = _keys(settings)
+    keys = key_ring(settings.data)  # also while a rotation waits to be finished: it may need this root
     written = keys.add_file(root)
     name = root_name(root_check(root))
     what = f"wrote {keys.key_path}" if written else f"{keys.key_path} has this key already"
@@ -208,6 +242,63 @@ def remove_file(settings: Settings) -> None:
     )
 
 
+@key_group.command(
+    "rotate",
+    epilog="\b\nExamples:\n  ipse key rotate\n  ipse key rotate --keep-old old-root.key\n"
+    "  ipse key rotate --passphrase-file old.txt --new-passphrase-file new.txt\n",
+)
+@click.option(
+    "--new-passphrase-file",
+    type=click.Path(path_type=Path),
+    help="Where to read the passphrase of the new key, if the old one has one.  [default: ask, twice]",
+)
+@click.option(
+    "--keep-old", metavar="FILE", type=click.Path(path_type=Path), help="Keep the old key, as a key file of this name."
+)
+@store_options
+def rotate(settings: Settings, new_passphrase_file: Path | None, keep_old: Path | None) -> None:
+    """Let a new root key take over every fork, and remove the old one.
+
+    For when somebody may have seen the old one. What is recorded from then on opens with the new key only; copies of
+    what was before still open with the old one. The new key gets a key file, a passphrase or both, as the old one
+    has. End every other Ipse of this folder first. Stopped or killed, the same command finishes it.
+    """
+    from ipse.forks.rotation import rotate as rotated
+
+    screen = Screen(as_json=settings.as_json)
+    done = rotated(
+        settings.data, lambda: passphrase_of(settings), lambda: new_passphrase(new_passphrase_file), keep_old=keep_old
+    )
+    old = "the old one" if done.old is None else root_name(done.old)
+    forks = "1 fork goes" if done.forks == 1 else f"{done.forks} forks go"
+    lines = [
+        f"{'Finished: root' if done.resumed else 'Root'} {root_name(done.new)} has taken over from {old}; {forks} on.",
+        f"identity     {done.identity.name}",
+        "Your old words open nothing any more: write the new ones down: ipse key words",
+    ]
+    facts = {"root": done.new, "old": done.old, "identity": done.identity.name, "forks": done.forks}
+    _tell(screen, facts | {"resumed": done.resumed, "kept": keep_old}, *lines)
+
+
+for _name, _command in (("add-passphrase", set_passphrase), ("recover", restore)):
+    key_group.add_command(_command, _name)
+key_group.add_command(devices_group)
+
+
+def _show_public(settings: Settings, screen: Screen) -> None:
+    identity = _public(_opened(settings))
+    if screen.as_json:
+        screen.json({"identity": identity.name, "public": identity.to_text()})
+    else:
+        screen.stream(f"{identity.to_text()}\n")  # never broken, however narrow the terminal
+
+
+def _public(root: RootKey) -> PublicIdentity:
+    from ipse.vault.identity import Identity
+
+    return Identity(root).public
+
+
 def _tell(screen: Screen, payload: dict[str, Any], *lines: str) -> None:
     """The answer as JSON, or line by line: a path is never broken."""
     if screen.as_json:
@@ -217,8 +308,9 @@ def _tell(screen: Screen, payload: dict[str, Any], *lines: str) -> None:
 
 
 def _keys(settings: Settings) -> KeyRing:
-    from ipse.forks.home import key_ring
+    from ipse.forks.home import confirm_settled, key_ring
 
+    confirm_settled(settings.data)
     return key_ring(settings.data)
 
 

@@ -41,7 +41,7 @@ def witness_group() -> None:
 
     A witness cosigns a log's checkpoint only if it continues the last one it cosigned. Who asks for its cosignature
     cannot be shown another history than everybody else. It needs a folder of its own, with keys and a memory; never
-    put an older copy of that folder back.
+    put an older copy of that folder back: of the memory alone that would be noticed, of the whole folder not.
     """
 
 
@@ -90,12 +90,14 @@ def add_log(settings: Settings, keys: tuple[str, ...]) -> None:
 @witness_options
 def serve(settings: Settings, host: str, port: int) -> None:
     """Answer logs that ask for cosignatures, until Ctrl-C. Put a web server with TLS before it."""
-    from ipse.ledger.witness import Witness, cosigning_keys
+    from ipse.ledger.witness import Witness, confirm_memory, cosigning_keys, known_logs
     from ipse.server.witness import WitnessServer
 
     screen = Screen(as_json=settings.as_json)
     signer, memory = _opened(settings)
     with memory as store:
+        for origin in {line.key.name for line in known_logs(store).logs}:
+            confirm_memory(store, origin)
         witness = Witness(cosigning_keys(signer), store, clock=lambda: int(time.time()))
         try:
             server = WitnessServer(witness, host, port)

@@ -3,6 +3,7 @@
 
     <root>/root.key     the root key, mode 0600: whoever has it owns every fork here
     <root>/root.wrap    the root key under a passphrase, beside the key file or instead of it (vault/keyring.py)
+    <root>/root.next/   the next root in the same two forms, while the forks are handed over to it (rotation.py)
     <root>/ipse.db      sealed records and snapshots
 
 ``Home`` finds and makes forks; ``OpenFork`` (openfork.py) is one of them with its key.
@@ -25,11 +26,12 @@ from ipse.store.rows import ForkRow
 from ipse.store.store import FILE_NAME, Store
 from ipse.vault.identity import Identity
 from ipse.vault.keyring import KeyRing, Passphrase, nobody_to_ask
-from ipse.vault.keys import RootKey, check_value, confirm_key, create_root_key, fork_key, load_root_key
+from ipse.vault.keys import RootKey, check_value, create_root_key, fork_key, load_root_key
 from ipse.wire.ids import BaseId, ForkId, new_fork_id, parse_owner_id
 
 KEY_NAME = "root.key"
 WRAP_NAME = "root.wrap"
+NEXT_NAME = "root.next"
 
 
 def now_ms() -> int:
@@ -73,15 +75,16 @@ class Home:
             passphrase: asked for it only where there is a passphrase wrap and no key file.
 
         Raises:
-            VaultError: the key file is gone, is readable for others, or is no key file.
+            VaultError: the key file is gone, is readable for others, or is no key file; or a rotation was interrupted.
             WrongKey: the passphrase is another.
             StoreError: see :meth:`ipse.store.store.Store.open`.
             InputError: nothing is there and ``create`` is false.
         """
         if not create and not (root / FILE_NAME).exists():
             raise InputError(f"There are no forks in {root}.", "Start one with `ipse chat`, or give --data DIR.")
+        confirm_settled(root)
         keys = key_ring(root)
-        key = keys.open(passphrase) if keys.has_file or keys.has_passphrase else None
+        key = keys.open(passphrase) if keys.is_there else None
         store = Store.open(root, create=create)
         try:
             finish_if_possible(store)
@@ -112,7 +115,14 @@ class Home:
     def create_fork(
         self, owner: str, layout: StateLayout, base_name: str, *, created_ms: int | None = None
     ) -> OpenFork:
-        """A new fork for an owner; it answers as its base does."""
+        """A new fork for an owner; it answers as its base does.
+
+        Raises:
+            VaultError: the root was rotated since this home was opened.
+        """
+        confirm_settled(self.root)
+        if not self.keys.is_of(self._root_key):
+            raise VaultError("The key of this folder was rotated meanwhile.", "Start again.")
         fork_id = new_fork_id()
         key = fork_key(self._root_key, fork_id)
         row = ForkRow(
@@ -190,8 +200,44 @@ def key_ring(root: Path) -> KeyRing:
     return KeyRing(root / KEY_NAME, root / WRAP_NAME)
 
 
+def next_ring(root: Path) -> KeyRing:
+    """The wraps of the root that is to take over, while it does."""
+    return key_ring(root / NEXT_NAME)
+
+
+def confirm_settled(root: Path) -> None:
+    """Pass only if no rotation of the root was begun and not finished.
+
+    Raises:
+        VaultError: one was; the forks belong to two roots until it is finished.
+    """
+    if next_ring(root).is_there:
+        raise VaultError(
+            "A rotation of the key was interrupted; nothing is lost.", "Run `ipse key rotate` to finish it."
+        )
+
+
+def new_root(root: Path) -> RootKey:
+    """Make the root key of a folder that has none.
+
+    Raises:
+        InputError: there is one.
+        VaultError: there are forks, so their key is missing; or it cannot be written.
+    """
+    keys = key_ring(root)
+    if keys.is_there or next_ring(root).is_there:
+        raise InputError(f"There is a key in {root} already.", "It was left as it is; see `ipse key show`.")
+    if (root / FILE_NAME).exists():
+        with Store.open(root, create=False) as store:
+            if store.forks():
+                return keys.open(nobody_to_ask)  # which says what is missing
+    return create_root_key(keys.key_path)
+
+
 def confirm_root(root: Path, key: RootKey) -> int:
-    """Pass only if this root key opens every fork of the folder; how many there are, 0 without a store.
+    """Pass only if this root key opens every fork of the folder; how many it opens, 0 without a store.
+
+    Where a rotation was interrupted, some forks belong to the next root already; one that it opens is then enough.
 
     Raises:
         WrongKey: it does not.
@@ -200,15 +246,13 @@ def confirm_root(root: Path, key: RootKey) -> int:
         return 0
     with Store.open(root, create=False) as store:
         rows = store.forks()
-    for row in rows:
-        try:
-            confirm_key(fork_key(key, row.fork_id), row.key_check)
-        except WrongKey as error:
-            raise WrongKey(
-                f"This root key does not open fork {row.fork_id} of {row.owner}.",
-                "Use the words or the key that this folder's forks were made with; nothing was changed.",
-            ) from error
-    return len(rows)
+    strangers = [row for row in rows if check_value(fork_key(key, row.fork_id)) != row.key_check]
+    if strangers and not (next_ring(root).is_there and len(strangers) < len(rows)):
+        raise WrongKey(
+            f"This root key does not open fork {strangers[0].fork_id} of {strangers[0].owner}.",
+            "Use the words or the key that this folder's forks were made with; nothing was changed.",
+        )
+    return len(rows) - len(strangers)
 
 
 def _create_or_load(path: Path) -> RootKey:

@@ -3,11 +3,13 @@
 
 None of them rewrites anything. Each brings a new data key for the members that there are then; who has that key has
 the ones before it, so a new member reads the whole history, and one that was put out nothing that comes later.
+
+A history of before signatures names no owner. It is signed first, by one more record that changes nothing.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from ipse.forks.openfork import SealedHistory
 from ipse.ledger.access import Access
@@ -26,6 +28,7 @@ def let_in(history: SealedHistory, device: PublicIdentity, name: str, now_ms: in
 
     Raises:
         InputError: it is a member already, or the fork has no record yet.
+        WrongKey: this identity does not read the fork.
         VerificationError: this identity is not the owner, or the history is damaged.
         HeightConflict: somebody else appended first: try again.
     """
@@ -59,13 +62,34 @@ def access_of(history: SealedHistory) -> tuple[ChainHead, Access]:
     return head, access
 
 
-def device_names(history: SealedHistory) -> dict[bytes, str]:
-    """What the owner called each device that was ever let in, by short id."""
-    return {
-        record.identity.short_id: record.input_text
-        for record, _ in history.records()
-        if record.kind == RecordKind.DEVICE and record.identity is not None
-    }
+@dataclass(frozen=True, slots=True)
+class Device:
+    """A device that may read and write a fork.
+
+    Attributes:
+        name: what the owner called it.
+        since_seq, since_ms: the record that let it in, and the time that this record claims.
+    """
+
+    identity: PublicIdentity
+    name: str
+    since_seq: int
+    since_ms: int
+
+
+def devices_of(history: SealedHistory) -> list[Device]:
+    """The devices of a fork as of its newest record, in the order in which they were let in.
+
+    Raises:
+        WrongKey, VerificationError: the history does not open.
+    """
+    access, found = Access(), dict[bytes, Device]()
+    for record, _, after in history.followed(ChainHead(0, NO_DIGEST), access):
+        access = after
+        if record.kind == RecordKind.DEVICE and record.identity is not None:
+            device = Device(record.identity, record.input_text, record.seq, record.timestamp_ms)
+            found[record.identity.short_id] = device
+    return [found[each.short_id] for each in access.devices]
 
 
 def _append(
@@ -78,7 +102,24 @@ def _append(
     input_text: str = "",
 ) -> Record:
     head, access = access_of(history)
-    blank = Record(
+    if head.seq and access.owner is None:
+        Access(history.identity.public).changed(kind, identity, member)  # nothing is signed for what cannot be
+        head, access = _claimed(history, head, now_ms)
+    blank = replace(_blank(history, head, kind, now_ms), input_text=input_text)
+    record, head, _ = _appended(history, replace(blank, identity=identity, member=member), head, access)
+    return record
+
+
+def _claimed(history: SealedHistory, head: ChainHead, now_ms: int) -> tuple[ChainHead, Access]:
+    """Sign a history of before signatures: a rollback to its newest record takes nothing out, and names the owner."""
+    newest = history.store.record(history.row.fork_id, head.seq)
+    blank = replace(_blank(history, head, RecordKind.ROLLBACK, now_ms), target_op_id=newest.op_id)
+    _, head, access = _appended(history, blank, head, Access())
+    return head, access
+
+
+def _blank(history: SealedHistory, head: ChainHead, kind: RecordKind, now_ms: int) -> Record:
+    return Record(
         fork_id=history.row.fork_id,
         owner=OwnerId(history.row.owner),
         seq=head.seq + 1,
@@ -86,9 +127,13 @@ def _append(
         kind=kind,
         timestamp_ms=now_ms,
         previous_digest=head.digest,
-        input_text=input_text,
     )
-    record, data, _ = history.seal(replace(blank, identity=identity, member=member), access)
+
+
+def _appended(
+    history: SealedHistory, record: Record, head: ChainHead, access: Access
+) -> tuple[Record, ChainHead, Access]:
+    record, data, after = history.seal(record, access)
     row = AppendRow(record.seq, record.op_id, record_digest(data), data)
     history.store.append(history.row.fork_id, row, expected_head=head.digest)
-    return record
+    return record, ChainHead(record.seq, row.digest), after

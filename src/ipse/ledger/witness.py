@@ -16,8 +16,11 @@ one is told that the size is another now.
 The time of a cosignature never runs backwards for one log: where the clock stands before the last time, nothing is
 signed until somebody has looked.
 
-Not protected: an older copy of the store put back makes the witness forget, and it would cosign another history of
-what came after. It does not see entries, and does not know whether anybody else is shown the same log.
+An older copy of the memory that is put back would make the witness forget. So each swap is also noted beside the
+store before it is signed (store/seen.py), and where the memory lacks what was noted, nothing is signed.
+
+Not protected: a copy of the whole folder that is put back, notes and all, is not noticed; nor is another memory that
+has come further. It does not see entries, and does not know whether anybody else is shown the same log.
 """
 
 from __future__ import annotations
@@ -27,13 +30,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from enum import Enum
 
-from ipse.errors import ClockError, InputError, VerificationError
+from ipse.errors import ClockError, InputError, StoreRolledBack, VerificationError
 from ipse.ledger.checkpoint import Log, open_checkpoint
 from ipse.ledger.keys import NoteKey, SignatureType, VerifierKey
 from ipse.ledger.note import Note, Signature
 from ipse.ledger.policy import LogLine, Policy
 from ipse.ledger.tree import EMPTY_ROOT, verify_consistency
 from ipse.ledger.treehead import TreeHead
+from ipse.store.rows import Head
+from ipse.store.seen import FOLDER_NAME, confirm
+from ipse.store.seen import Seen as Notes
 from ipse.store.store import Store
 from ipse.vault.signerfile import Signer
 from ipse.wire.digest import DIGEST_BYTES, sha256
@@ -170,6 +176,7 @@ class Witness:
         Raises:
             ClockError: the clock stands before the last cosignature of this log. Nothing was changed.
             VerificationError: our own memory is damaged; bytes of a client never raise it.
+            StoreRolledBack: an older copy of our memory was put back; nothing is signed on top of it.
             StoreError: it may or may not be remembered, and nothing was signed.
         """
         try:
@@ -189,8 +196,10 @@ class Witness:
             open_checkpoint(request.checkpoint, log)
         if request.old_size > head.size:
             raise _Refused(Refusal(Reason.MALFORMED, "The old size is larger than that of the checkpoint."))
+        noted = _noted(self._store, head.origin)  # before the memory, which may move in between
         before = self._store.marker(_SEEN + head.origin)
         last = _seen(before)
+        _confirm_noted(noted, last, head.origin)
         if request.old_size != last.size:
             raise _Refused(_other_size(last))
         with _otherwise(Reason.INCONSISTENT):
@@ -198,6 +207,7 @@ class Witness:
         now = Seen(head.size, head.root, self._time_after(last, head.origin))
         if not self._store.swap_marker(_SEEN + head.origin, before, now.to_bytes()):
             raise _Refused(_other_size(last_seen(self._store, head.origin)))
+        _notes(self._store).note(_note_name(head.origin), now.size, now.root, sync=True)
         cosignatures = self._sign(head, now.time_s)  # only now: what is signed is remembered on the disk
         names = {(key.name, key.key_id) for key in log.keys}
         its_own = {(x.name, x.key_id): x for x in reversed(note.signatures) if (x.name, x.key_id) in names}
@@ -246,6 +256,17 @@ def known_logs(store: Store) -> Policy:
 def last_seen(store: Store, origin: str) -> Seen:
     """What a witness remembers of a log."""
     return _seen(store.marker(_SEEN + origin))
+
+
+def confirm_memory(store: Store, origin: str) -> None:
+    """Pass only if the memory has what was noted when it was swapped.
+
+    Raises:
+        StoreRolledBack: an older copy of it was put back.
+        StoreDamaged, StoreError: what was noted cannot be read.
+    """
+    noted = _noted(store, origin)
+    _confirm_noted(noted, last_seen(store, origin), origin)
 
 
 def cosigned_checkpoint(store: Store, origin_hash: str) -> bytes | None:
@@ -318,6 +339,29 @@ def _tree_head(text: str) -> TreeHead:
 
 def _seen(data: bytes | None) -> Seen:
     return Seen() if data is None else Seen.from_bytes(data)
+
+
+def _notes(store: Store) -> Notes:
+    return Notes(store.path.parent / FOLDER_NAME)
+
+
+def _note_name(origin: str) -> str:
+    return f"witness-{sha256(origin.encode()).hex()}"
+
+
+def _noted(store: Store, origin: str) -> Head | None:
+    return _notes(store).last(_note_name(origin))
+
+
+def _confirm_noted(noted: Head | None, last: Seen, origin: str) -> None:
+    try:
+        confirm(noted, _note_name(origin), last.size, last.root)
+    except StoreRolledBack as error:
+        raise StoreRolledBack(
+            f"The memory of the witness is at {last.size} entries of {origin!r}, and is not what was noted: an older "
+            "or another copy was put back.",
+            "Put its newest copy back; if there is none, make a new witness of another name in another folder.",
+        ) from error
 
 
 def _other_size(seen: Seen) -> Refusal:

@@ -101,6 +101,10 @@ class Store:
         """
         self._writer.run(lambda db: writes.create_fork(db, row))
 
+    def swap_key_check(self, fork_id: ForkId, expected: bytes, value: bytes) -> bool:
+        """Say that a fork opens with another root from now on; False if its check value is not the expected one."""
+        return self._writer.run(lambda db: writes.swap_key_check(db, fork_id, expected, value))
+
     def fork(self, fork_id: ForkId) -> ForkRow:
         """One fork.
 

@@ -27,6 +27,12 @@ def create_fork(db: sqlite3.Connection, row: ForkRow) -> None:
     db.execute("INSERT INTO head (fork, seq, digest) VALUES (?, 0, ?)", (number, NO_DIGEST))
 
 
+def swap_key_check(db: sqlite3.Connection, fork_id: ForkId, expected: bytes, value: bytes) -> bool:
+    """Another check value for a fork, if the one there now is the expected one; whether it was."""
+    done = db.execute("UPDATE fork SET key_check = ? WHERE fork_id = ? AND key_check = ?", (value, fork_id, expected))
+    return done.rowcount == 1
+
+
 def append(
     db: sqlite3.Connection, fork_id: ForkId, row: AppendRow, expected_head: bytes, last_seen: Head | None
 ) -> None:

@@ -37,9 +37,22 @@ def remove_file(path: Path) -> None:
     Its bytes may stay in free blocks of the disk, in its journal or in backups: nothing here can prevent that.
     """
     path.unlink()
+    remove_partials(path)
+    _sync(path.parent)
+
+
+def move_file(source: Path, target: Path) -> None:
+    """Let a file take the place of another one, on the same disk; what killed writers left of either goes too."""
+    source.replace(target)
+    for path in (target, source):
+        remove_partials(path)
+        _sync(path.parent)
+
+
+def remove_partials(path: Path) -> None:
+    """Remove what killed processes may have left of writing a file."""
     for partial in path.parent.glob(f".{path.name}.{'[0-9a-f]' * 2 * _MARK_BYTES}"):
         partial.unlink(missing_ok=True)
-    _sync(path.parent)
 
 
 def read_file(path: Path, most_bytes: int) -> tuple[bytes, int] | None:

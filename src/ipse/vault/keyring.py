@@ -60,6 +60,21 @@ class KeyRing:
         """Whether there is a passphrase wrap, whatever its state."""
         return _is_there(self.wrap_path)
 
+    @property
+    def is_there(self) -> bool:
+        """Whether there is either."""
+        return self.has_file or self.has_passphrase
+
+    def is_of(self, root: RootKey) -> bool:
+        """Whether what is here, if anything, is of this root; by the key file if there is one.
+
+        Raises:
+            VaultError: it is damaged.
+        """
+        if self.has_file:
+            return load_root_key(self.key_path) == root
+        return not self.has_passphrase or hmac.compare_digest(load_wrap(self.wrap_path).check, root_check(root))
+
     def open(self, passphrase: Passphrase) -> RootKey:
         """The root, by the key file if there is one, else by the passphrase.
 

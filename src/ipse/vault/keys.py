@@ -125,6 +125,11 @@ def confirm_key(key: ForkKey, check: bytes) -> None:
         )
 
 
+def new_root_key(rng: Callable[[int], bytes] = secrets.token_bytes) -> RootKey:
+    """A random root key, kept nowhere yet."""
+    return RootKey(rng(KEY_BYTES))
+
+
 def create_root_key(path: Path, rng: Callable[[int], bytes] = secrets.token_bytes) -> RootKey:
     """Make a new root key and its file: mode 0600, in a folder that is made 0700 if it is missing.
 
@@ -134,7 +139,7 @@ def create_root_key(path: Path, rng: Callable[[int], bytes] = secrets.token_byte
     Raises:
         VaultError: there is a file already, or it cannot be written.
     """
-    key = RootKey(rng(KEY_BYTES))
+    key = new_root_key(rng)
     write_root_key(path, key)
     return key
 

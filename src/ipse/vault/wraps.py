@@ -136,15 +136,25 @@ def spell_wrap(
     """
     if not cost.within(MAX_COST):
         raise ValueError(f"Expected a cost of at most {MAX_COST}, got {cost}")
+    check_passphrase(passphrase)
+    salt = rng(SALT_BYTES)
+    header = _header(cost, salt, root_check(root))
+    sealed = seal(_stretched(passphrase, salt, cost), root.secret, nonce=bytes(NONCE_BYTES), context=header.encode())
+    return _checked(f"{header}sealed {sealed.hex()}\n")
+
+
+def check_passphrase(passphrase: str) -> None:
+    """Pass only if this may be set as a passphrase.
+
+    Raises:
+        InputError: it is too short or cannot be used.
+    """
     if len(passphrase) < MIN_PASSPHRASE_CHARACTERS:
         raise InputError(
             f"Expected a passphrase of at least {MIN_PASSPHRASE_CHARACTERS} characters, got {len(passphrase)}.",
             "Five or six words that nobody would guess are better than one with digits.",
         )
-    salt = rng(SALT_BYTES)
-    header = _header(cost, salt, root_check(root))
-    sealed = seal(_stretched(passphrase, salt, cost), root.secret, nonce=bytes(NONCE_BYTES), context=header.encode())
-    return _checked(f"{header}sealed {sealed.hex()}\n")
+    _passphrase_bytes(passphrase)
 
 
 def load_wrap(path: Path) -> PassphraseWrap:
