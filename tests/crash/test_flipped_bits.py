@@ -33,7 +33,7 @@ from ipse.wire.digest import NO_DIGEST
 from tests.ledger.samples import KEY
 from tests.store.samples import filled, fork_row, row
 
-RECORDS = 40
+RECORDS = 60
 LONG = 30_000
 """Bytes of a record that takes overflow pages."""
 
@@ -52,7 +52,7 @@ def sound(folder: Path) -> bytes:
                 store.put_snapshot(fork.fork_id, seq, seal_snapshot(KEY, seq, random.Random(seq).randbytes(12_000)))
             store.drop_snapshots(fork.fork_id, before_seq=RECORDS)
         erased, _ = filled(store, 9)
-        Erasure(store).begin(erased, lambda data: data[0] % 2 == 0, 5)
+        Erasure(store).begin(erased, lambda data: True, 5)  # records that are to go are read by nobody
         fork_id, _ = filled(store, 0)
         entries = [random.Random(n).randbytes(32) for n in range(300)]
 
