@@ -4,13 +4,16 @@
 from __future__ import annotations
 
 import io
+import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from ipse.cli.main import main
 from tests.cli.inprocess import Ipse, Outcome
+from tests.cli.verifying import Made, make_home
 
 
 @pytest.fixture
@@ -31,3 +34,15 @@ def ipse(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tm
         return Outcome(code, out, err.splitlines())
 
     return run
+
+
+@pytest.fixture(scope="session")
+def _template(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    return make_home(tmp_path_factory.mktemp("template") / "home")
+
+
+@pytest.fixture
+def made(_template: Made, tmp_path: Path) -> Made:
+    """A copy of a home with published heads, to damage."""
+    shutil.copytree(_template.data, tmp_path / "home")
+    return replace(_template, data=tmp_path / "home")

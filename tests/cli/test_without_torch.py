@@ -10,10 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from ipse.forks.audit import home_log
 from ipse.forks.home import Home
+from ipse.forks.publish import publish
+from ipse.ledger.publiclog import PublicLog
 from ipse.model.layout import build_layout
 from ipse.store.store import FILE_NAME
 from tests.cli.sessions import clean_environment
+from tests.forks.tiny import append, tiny_fork, turn
 
 LOCAL = (
     "torch",
@@ -96,6 +100,29 @@ def test_the_log_is_made_shown_and_exported_without_torch(tmp_path: Path) -> Non
     for words in (("new",), ("show",), ("export", str(tmp_path / "public"))):
         done = ipse("ledger", *words, "--data", str(tmp_path / "home"))
         assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_everything_is_verified_without_torch(tmp_path: Path) -> None:
+    data = str(tmp_path / "home")
+    with Home.open(tmp_path / "home") as opened:
+        append(tiny_fork(opened), turn("a"))
+        publish(opened)
+        log = home_log(PublicLog(opened.store))
+    assert log is not None
+    keys = [word for key in log.keys for word in ("--key", key.to_text())]
+    proof, public = str(tmp_path / "proof"), str(tmp_path / "public")
+    for words in (
+        ("verify", "--data", data),
+        ("verify", "all", "--no-key", "--data", data),
+        ("verify", "ledger", "--data", data),
+        ("verify", "fork", "--fork", "ada", "--data", data),
+        ("fork", "prove", "1", proof, "--fork", "ada", "--data", data),
+        ("verify", "record", proof, *keys),
+        ("ledger", "export", public, "--data", data),
+        ("verify", "ledger", public, *keys, "--state", str(tmp_path / "state")),
+    ):
+        done = ipse(*words)
+        assert (done.returncode, done.stderr) == (0, ""), words
 
 
 @pytest.mark.parametrize(

@@ -83,14 +83,18 @@ def test_the_whole_error_tree_is_drawn_in_its_docstring() -> None:
         "ipse.vault.seal",
         "ipse.store.store",
         "ipse.ledger.record",
+        "ipse.ledger.recordproof",
         "ipse.ledger.tiles",
         "ipse.ledger.tlogproof",
+        "ipse.client.audit",
         "ipse.client.auditor",
         "ipse.client.witness",
         "ipse.server.witness",
         "ipse.ledger.log",
         "ipse.server.tiles",
         "ipse.server.export",
+        "ipse.forks.audit",
+        "ipse.forks.prove",
     ],
 )
 def test_what_an_auditor_needs_imports_without_torch(module: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -43,6 +44,7 @@ Examples:
   ipse fork undo 12 --replay
   ipse fork rollback 8
   ipse fork verify
+  ipse fork prove 12 proof.ipse
 """,
 )
 def fork_group() -> None:
@@ -301,3 +303,44 @@ def verify(settings: Settings, fork: str) -> None:
         table.add_row("NOT checked", what)
     payload = {"fork": info.fork_id, **asdict(found), "checked": checked, "not_checked": unchecked}
     screen.result(payload, table)
+
+
+@fork_group.command(
+    "prove",
+    epilog="""\b
+Examples:
+  ipse fork prove 12 proof.ipse
+  ipse fork prove 12 proof.ipse --fork ada --digest-only
+""",
+)
+@click.argument("record", type=click.IntRange(1))
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--digest-only", is_flag=True, help="Leave the sealed record out: its digest and number only.")
+@fork_option
+@store_options
+def prove(settings: Settings, record: int, file: Path, digest_only: bool, fork: str) -> None:
+    """Write to FILE what a stranger needs to check, offline, that RECORD is in this fork and was published.
+
+    The record stays sealed, but its name, time, kind and sizes can be read in FILE; with --digest-only they cannot.
+    FILE also shows the fork's id, how many records it had, who signed that, and which entry of the log it is.
+    Needs no model and no torch; 'ipse verify record' checks it.
+    """
+    from ipse.forks.prove import prove_record
+    from ipse.vault.files import create_file
+
+    screen = Screen(as_json=settings.as_json)
+    with opened_home(settings, create=False) as home:
+        info = existing_fork(home, fork)
+        proof = prove_record(home, info.fork_id, record, digest_only=digest_only)
+    data = proof.to_bytes()
+    try:
+        create_file(file, data)
+    except FileExistsError as error:
+        raise InputError(f"{file} is there already.", "Choose another name; nothing is overwritten.") from error
+    facts = {"fork": info.fork_id, "record": record, "digest": proof.digest, "file": file, "bytes": len(data)}
+    what = f"Record {record}" if proof.record else f"The digest of record {record}"
+    screen.result(
+        facts | {"signer": proof.signer.name, "entry": proof.log_proof.index},
+        f"{what} of {info.fork_id}, under a head that {proof.signer.name} signed, entry {proof.log_proof.index} of the "
+        f"log: {file}, {readable_bytes(len(data))}.",
+    )

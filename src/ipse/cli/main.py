@@ -34,6 +34,7 @@ from ipse.cli.ledger import ledger_group
 from ipse.cli.portability import export, import_command
 from ipse.cli.replay import replay
 from ipse.cli.screen import Screen
+from ipse.cli.verify import verify_group
 from ipse.cli.witness import witness_group
 from ipse.errors import InputError, IpseError, MissingExtra
 
@@ -83,6 +84,7 @@ for _command in (
     import_command,
     key_group,
     ledger_group,
+    verify_group,
     witness_group,
     base_group,
     bench,

@@ -69,8 +69,12 @@ class LogFiles:
             NetworkError: they are not to be had.
             VerificationError: the bundle is not of its form.
         """
-        data, found = self._partial_or_full(Tile(ENTRIES, index, width), _MAX_BUNDLE_BYTES)
-        return decode_bundle(data, found)[:width]
+        tile = Tile(ENTRIES, index, width)
+        data, found = self._partial_or_full(tile, _MAX_BUNDLE_BYTES)
+        try:
+            return decode_bundle(data, found)[:width]
+        except VerificationError as error:
+            raise VerificationError(f"{tile.path()} at {self.place}: {error.message}", error.hint) from error
 
     def hashes(self, size: int) -> HashReader:
         """Reads the tree of a checkpoint's size from tiles, each fetched once."""

@@ -63,15 +63,21 @@ def open_head(data: bytes, fork_id: ForkId, members: Iterable[PublicIdentity]) -
     Raises:
         VerificationError: the form, the fork or a signature is wrong, or no member signed with both.
     """
+    return signed_head(data, fork_id, members)[0]
+
+
+def signed_head(data: bytes, fork_id: ForkId, members: Iterable[PublicIdentity]) -> tuple[TreeHead, PublicIdentity]:
+    """``open_head``, and the first member who signed with both keys."""
     note = Note.from_bytes(data)
-    pairs = [_verifiers(member) for member in members]
+    pairs = {_verifiers(member): member for member in members}
     signed = {each.key for each in note.verify(key for pair in pairs for key in pair)}
-    if not any(signed.issuperset(pair) for pair in pairs):
+    signers = [member for pair, member in pairs.items() if signed.issuperset(pair)]
+    if not signers:
         raise VerificationError("No member of the fork has signed this head with both Ed25519 and ML-DSA-65.")
     head = TreeHead.from_text(note.text)
     if head.origin != ORIGIN + fork_id:
         raise VerificationError(f"It is a head of {head.origin!r}, not of fork {fork_id}.")
-    return head
+    return head, signers[0]
 
 
 def blinding_value(first: ForkKey, size: int) -> bytes:

@@ -9,6 +9,8 @@ damaged tiles do not give is an error and not a file. What is read may grow at a
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from ipse.errors import InputError, StoreRolledBack, VerificationError
 from ipse.ledger.checkpoint import Log, open_checkpoint
 from ipse.ledger.note import Note
@@ -166,10 +168,13 @@ class PublicLog:
         return row
 
 
-def check_log(public: PublicLog, log: Log) -> TreeHead:
+def check_log(public: PublicLog, log: Log, progress: Callable[[int, int], None] | None = None) -> TreeHead:
     """Compute the whole log anew from its entries: every tile, the root hash, and who signed it.
 
     Takes time and some memory (32 bytes for 256 entries) in proportion to the log, and writes nothing.
+
+    Args:
+        progress: told (tiles checked, tiles in all).
 
     Raises:
         VerificationError: names the first thing that does not fit.
@@ -179,17 +184,18 @@ def check_log(public: PublicLog, log: Log) -> TreeHead:
         row = public.row()
         try:
             open_checkpoint(row.checkpoint, log)
-            return _checked(public, head_of(row))
+            return _checked(public, head_of(row), progress or (lambda done, whole: None))
         except VerificationError:
             if public.row() == row:  # else it has grown in the meantime
                 raise
 
 
-def _checked(public: PublicLog, head: TreeHead) -> TreeHead:
-    if public.rows.counts() != (head.size, sum(1 for _ in tiles_of(head.size))):
+def _checked(public: PublicLog, head: TreeHead, progress: Callable[[int, int], None]) -> TreeHead:
+    count = sum(1 for _ in tiles_of(head.size))
+    if public.rows.counts() != (head.size, count):
         raise VerificationError(f"The store has other entries and tiles than a log of {head.size} has.", DAMAGED)
     above: dict[int, list[bytes]] = {}
-    for tile in tiles_of(head.size):
+    for done, tile in enumerate(tiles_of(head.size), 1):
         start = tile.index * TILE_WIDTH
         if tile.level == 0:
             hashes = [leaf_hash(entry) for entry in public.rows.entries(start, tile.width)]
@@ -199,6 +205,7 @@ def _checked(public: PublicLog, head: TreeHead) -> TreeHead:
             raise VerificationError(f"{tile.path()} of the log is not what its entries give.", DAMAGED)
         if tile.width == TILE_WIDTH:
             above.setdefault(tile.level + 1, []).append(root_hash(hashes))
+        progress(done, count)
     if read_root(head.size, public.reader(head.size)) != head.root:
         raise VerificationError("The entries of the log do not lead to the root hash that was signed.", DAMAGED)
     return head

@@ -30,7 +30,7 @@ from __future__ import annotations
 
 import hmac
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from ctypes import c_float
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -63,6 +63,7 @@ __all__ = [
     "Record",
     "RecordKind",
     "check_chain",
+    "follow_chain",
     "open_record",
     "record_digest",
     "seal_record",
@@ -250,6 +251,16 @@ def check_chain(
     Raises:
         VerificationError: names the fork and the first record that does not fit.
     """
+    last = ChainHead(0, NO_DIGEST), Access()
+    for each in follow_chain(records, fork_id, expected_owner=expected_owner):
+        last = each
+    return last
+
+
+def follow_chain(
+    records: Iterable[bytes], fork_id: ForkId, *, expected_owner: PublicIdentity | None = None
+) -> Iterator[tuple[ChainHead, Access]]:
+    """``check_chain`` record by record: where the chain stands and who has access after each."""
     head, access = ChainHead(0, NO_DIGEST), Access()
     for data in records:
         seq = head.seq + 1
@@ -265,7 +276,7 @@ def check_chain(
                 f"{_name(fork_id, seq)}: {error.message}", "Restore the store from a copy."
             ) from error
         head = ChainHead(seq, record_digest(data))
-    return head, access
+        yield head, access
 
 
 def _check_sealable(record: Record, fork_key: ForkKey) -> None:

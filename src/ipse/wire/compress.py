@@ -8,9 +8,9 @@ First byte:
 - 2: the same, made with dictionary 1.
 
 The shorter of the data and its frame is chosen, so random bytes grow by one byte only. Data of up to 4,096 bytes are
-tried with the dictionary, longer ones without: each way costs a tenth of a millisecond. Each field is compressed alone: sizes then
-say nothing about what two fields have in common. They do say how compressible a field is, like any size on disk, and
-with a dictionary how ordinary its English is.
+tried with the dictionary, longer ones without: each way costs a tenth of a millisecond. Each field is compressed
+alone: sizes then say nothing about what two fields have in common. They do say how compressible a field is, like any
+size on disk, and with a dictionary how ordinary its English is.
 
 A message of chat is too short to repeat itself. The dictionary has what such messages say again and again, and takes a
 third off them. It holds no text that anybody said (tools/dictionary.py says how it is made), it comes with the package,

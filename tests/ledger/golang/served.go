@@ -30,6 +30,18 @@ type request struct {
 	MLDSA44 string
 	Old     []byte  // a checkpoint that this auditor has kept
 	Records []int64 // which entries to look at
+	Heads   []head  // heads of forks that are shown to this auditor
+}
+
+// A head of a fork whose owner has shown it: with the blinding value it is the entry of the log.
+type head struct {
+	Entry    int64
+	Note     []byte // the signed head
+	Signer   string // its Ed25519 verifier key
+	Blinding []byte
+	Digest   []byte // of a record of the fork, the leaf of this number, with its proof
+	Leaf     int64
+	Proof    [][]byte
 }
 
 type found struct {
@@ -88,10 +100,43 @@ func main() {
 		err = tlog.CheckRecord(proof, tree.N, tree.Hash, index, tlog.RecordHash(append(entry, 0)))
 		check("another entry refused", err != nil, index)
 	}
+	for _, shown := range in.Heads {
+		proof, err := tlog.ProveRecord(tree.N, shown.Entry, reader)
+		check("proof for a head made from tiles", err == nil, err)
+		checkHead(&shown, func(entry []byte) error {
+			return tlog.CheckRecord(proof, tree.N, tree.Hash, shown.Entry, tlog.RecordHash(entry))
+		}, check)
+	}
 
 	data, err = json.Marshal(out)
 	must(err)
 	must(os.WriteFile(filepath.Join(folder, "found.json"), data, 0o600))
+}
+
+// checkHead checks the signature of a fork's head, that it is the blinded entry, and that a record is in the fork.
+func checkHead(shown *head, inLog func([]byte) error, check func(string, bool, any)) {
+	signer, err := note.NewVerifier(shown.Signer)
+	must(err)
+	opened, err := note.Open(shown.Note, note.VerifierList(signer))
+	check("head of a fork verified", err == nil, err)
+	must(err)
+	blinded := func(value []byte) []byte {
+		sum := sha256.Sum256([]byte("ipse/v1/blinded head\x00" + string(value) + opened.Text))
+		return sum[:]
+	}
+	check("head is the blinded entry", inLog(blinded(shown.Blinding)) == nil, shown.Entry)
+	check("head under another blinding value refused", inLog(blinded(make([]byte, 32))) != nil, shown.Entry)
+	_, lines, _ := strings.Cut(opened.Text, "\n")
+	tree, err := tlog.ParseTree([]byte("go.sum database tree\n" + lines))
+	must(err)
+	proof := make(tlog.RecordProof, len(shown.Proof))
+	for i, hash := range shown.Proof {
+		copy(proof[i][:], hash)
+	}
+	err = tlog.CheckRecord(proof, tree.N, tree.Hash, shown.Leaf, tlog.RecordHash(shown.Digest))
+	check("record is in the fork", err == nil, err)
+	err = tlog.CheckRecord(proof, tree.N, tree.Hash, shown.Leaf, tlog.RecordHash(append(shown.Digest, 0)))
+	check("another record refused", err != nil, shown.Leaf)
 }
 
 // openCheckpoint checks both signatures of the log, and that every altered byte of its text spoils both.
