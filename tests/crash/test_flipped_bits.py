@@ -23,6 +23,7 @@ import pytest
 from ipse.errors import IpseError
 from ipse.ledger.log import LogWriter, log_of
 from ipse.ledger.publiclog import PublicLog, check_log
+from ipse.store.erasure import Erasure
 from ipse.store.logrows import LogRows, PublicationRow
 from ipse.store.store import Store
 from ipse.vault.logkeys import FILE_NAME as LOG_KEY
@@ -38,7 +39,7 @@ LONG = 30_000
 
 
 def sound(folder: Path) -> bytes:
-    """A file with some of everything: forks, records short and long, snapshots, markers, free pages."""
+    """A file with some of everything: forks, one of them being erased, records short and long, snapshots, markers."""
     with Store.open(folder) as store:
         for fork in (fork_row(KEY.fork_id), fork_row(owner="bob")):
             store.create_fork(fork)
@@ -50,6 +51,8 @@ def sound(folder: Path) -> bytes:
             for seq in (3, RECORDS):
                 store.put_snapshot(fork.fork_id, seq, seal_snapshot(KEY, seq, random.Random(seq).randbytes(12_000)))
             store.drop_snapshots(fork.fork_id, before_seq=RECORDS)
+        erased, _ = filled(store, 9)
+        Erasure(store).begin(erased, lambda data: data[0] % 2 == 0, 5)
         fork_id, _ = filled(store, 0)
         entries = [random.Random(n).randbytes(32) for n in range(300)]
 
@@ -64,8 +67,9 @@ def sound(folder: Path) -> bytes:
 
 
 def contents(path: Path) -> list[object]:
-    """All rows of all tables, and their names."""
+    """All rows of all tables, and their names; but not the records of a fork that is being erased: nobody reads them."""
     with closing(sqlite3.connect(path)) as connection:
+        connection.execute("DELETE FROM record WHERE fork IN (SELECT number FROM fork WHERE erased_ms IS NOT NULL)")
         names = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
         return [
             (name, connection.execute(f'SELECT rowid, * FROM "{name}" ORDER BY rowid').fetchall()) for name in names
@@ -77,6 +81,8 @@ def check(folder: Path) -> None:
     with Store.open(folder, create=False) as store:
         store.check_file()
         check_log(PublicLog(store), log_of(load_log_key(folder / LOG_KEY)))
+        for gone in Erasure(store).erased():
+            Erasure(store).digests(gone.fork_id)
         for fork in store.forks():
             head = store.verify(fork.fork_id)
             snapshot = store.latest_snapshot(fork.fork_id, head.seq)
@@ -120,6 +126,8 @@ def kept_bits(folder: Path, good: bytes) -> list[int]:
                 values += [record.op_id, record.digest, record.data[:7000]]
             snapshot = store.latest_snapshot(fork.fork_id, RECORDS)
             values += [snapshot.data[:7000]] if snapshot else []
+        for gone in Erasure(store).erased():
+            values += [gone.fork_id.encode(), *Erasure(store).digests(gone.fork_id)]
         values += LogRows(store).entries(0, 300)
         values += [value for key in ("one", "two") if (value := store.marker(key))]
     bits: set[int] = set()

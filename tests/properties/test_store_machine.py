@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule, run_state_machine_as_test
 
 from ipse.errors import DuplicateOperation, HeightConflict, InputError
+from ipse.store.erasure import Erasure
 from ipse.store.rows import AppendRow
 from ipse.store.store import Store
 from ipse.wire.digest import NO_DIGEST, sha256
@@ -36,6 +37,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.expected: dict[ForkId, list[AppendRow]] = {}
         self.snapshots: dict[ForkId, dict[int, bytes]] = {}
         self.markers: dict[str, bytes] = {}
+        self.erased: dict[ForkId, list[AppendRow]] = {}
 
     def teardown(self) -> None:
         for handle in self.handles:
@@ -117,6 +119,26 @@ class StoreMachine(RuleBasedStateMachine):
         if given == before:
             self.markers[key] = value
 
+    @rule(fork=consumes(forks), which=st.integers(0, 1))
+    def begin_to_erase(self, fork: ForkId, which: int) -> None:
+        Erasure(self.handles[which]).begin(fork, lambda data: len(data) % 2 == 0, 1)
+        self.erased[fork] = self.expected.pop(fork)
+        self.snapshots.pop(fork)
+
+    @rule(which=st.integers(0, 1))
+    def finish_erasing(self, which: int) -> None:
+        erasure = Erasure(self.handles[which])
+        for fork in erasure.erased():
+            if fork.unfinished:
+                assert fork.unfinished.records == len(self.erased[fork.fork_id])
+                erasure.fold()
+                erasure.drop_records(fork.fork_id)
+                erasure.rewrite()
+                erasure.finish(fork.fork_id)
+        files = b"".join(path.read_bytes() for path in self.root.rglob("*") if path.is_file())
+        gone = [row.data for rows in self.erased.values() for row in rows if len(row.data) >= 32]
+        assert [data for data in gone if data[:32] in files or data[-32:] in files] == []
+
     @rule(which=st.integers(0, 1))
     def reopen(self, which: int) -> None:
         self.handles[which].close()
@@ -131,6 +153,8 @@ class StoreMachine(RuleBasedStateMachine):
     def both_handles_hold_what_the_list_holds(self) -> None:
         for handle in self.handles:
             assert [fork.fork_id for fork in handle.forks()] == list(self.expected)
+            for fork, rows in self.erased.items():
+                assert Erasure(handle).digests(fork) == [row.digest for row in rows]
             for key in "ab":
                 assert handle.marker(key) == self.markers.get(key)
             for fork, rows in self.expected.items():

@@ -128,3 +128,18 @@ def test_of_many_that_note_at_once_the_newest_stays(seen: Seen) -> None:
     for thread in threads:
         thread.join()
     assert seen.last("log") == Head(199, digest(199))
+
+
+def test_what_is_forgotten_is_gone_and_can_be_forgotten_again(seen: Seen) -> None:
+    seen.forget("f_one")
+    seen.note("f_one", 1, digest(1), sync=True)
+    seen.note("f_other", 2, digest(2), sync=True)
+    for _ in range(2):
+        seen.forget("f_one")
+        assert seen.last("f_one") is None
+    assert [path.name for path in seen.folder.iterdir()] == ["f_other"]
+    (seen.folder / "f_one").mkdir()
+    with pytest.raises(StoreError, match="cannot be removed"):
+        seen.forget("f_one")
+    with pytest.raises(InputError):
+        seen.forget("../ipse.db")

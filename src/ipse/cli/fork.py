@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 from rich.table import Table
+from rich.text import Text
 
+from ipse.cli.erasing import erase, erased_json
 from ipse.cli.interrupts import Interruptible
 from ipse.cli.opening import existing_fork, existing_fork_of, open_base, opened_fork, opened_home
 from ipse.cli.screen import Screen, counting_bar
@@ -45,24 +47,32 @@ Examples:
   ipse fork rollback 8
   ipse fork verify
   ipse fork prove 12 proof.ipse
+  ipse fork erase --fork ada
 """,
 )
 def fork_group() -> None:
-    """Look at forks, and take back what one learned."""
+    """Look at forks, take back what one learned, and erase one."""
 
 
-@fork_group.command("list", epilog="\b\nExample:\n  ipse fork list --json\n")
+fork_group.add_command(erase)
+
+
+@fork_group.command("list", epilog="\b\nExamples:\n  ipse fork list --json\n  ipse fork list --all\n")
+@click.option("--all", "erased_too", is_flag=True, help="Also what remains of forks that were erased.")
 @store_options
-def list_forks(settings: Settings) -> None:
+def list_forks(settings: Settings, erased_too: bool) -> None:
     """Every fork of this data folder. Needs no model and no torch."""
     from ipse.forks.home import ForkInfo
+    from ipse.store.erasure import ErasedFork, Erasure
     from ipse.store.store import FILE_NAME
 
     screen = Screen(as_json=settings.as_json)
     forks: list[ForkInfo] = []
+    erased: list[ErasedFork] = []
     if (settings.data / FILE_NAME).exists():
         with opened_home(settings, create=False) as home:
             forks = home.forks()
+            erased = Erasure(home.store).erased() if erased_too else []
     table = Table(box=None, header_style="dim", padding=(0, 2, 0, 0))
     table.add_column("owner", overflow="fold")
     table.add_column("fork", min_width=28)
@@ -74,7 +84,12 @@ def list_forks(settings: Settings) -> None:
         size = readable_bytes(info.bytes_on_disk)
         made = when(info.created_ms).partition(" ")[0]
         table.add_row(info.owner, info.fork_id, info.base_name, str(info.records), size, made)
-    screen.result({"forks": forks}, table if forks else "No forks yet; 'ipse chat' makes the first.")
+    for gone in erased:
+        made = when(gone.created_ms).partition(" ")[0]
+        state = "being erased" if gone.unfinished else f"erased {when(gone.erased_ms).partition(' ')[0]}"
+        table.add_row(Text(state, style="dim"), gone.fork_id, "", str(gone.head.seq), "", made)
+    payload = {"forks": forks} | ({"erased": [erased_json(gone) for gone in erased]} if erased_too else {})
+    screen.result(payload, table if forks or erased else "No forks yet; 'ipse chat' makes the first.")
 
 
 @fork_group.command("show", epilog="\b\nExamples:\n  ipse fork show --fork ada\n  ipse fork show --fork ada --at 12\n")

@@ -18,6 +18,7 @@ from pathlib import Path
 from types import TracebackType
 
 from ipse.errors import InputError, VaultError, WrongKey
+from ipse.forks.erase import finish_if_possible
 from ipse.forks.openfork import OpenFork, SealedHistory
 from ipse.ledger.record import Record
 from ipse.model.layout import StateLayout
@@ -68,7 +69,7 @@ class Home:
 
     @classmethod
     def open(cls, root: Path, *, create: bool = True, passphrase: Passphrase = nobody_to_ask) -> Home:
-        """Open the folder, making store and key on first use.
+        """Open the folder, making store and key on first use, and finish an erasure that was begun.
 
         Args:
             passphrase: asked for it only where there is a passphrase wrap and no key file.
@@ -86,6 +87,7 @@ class Home:
         key = keys.open(passphrase) if keys.is_there else None
         store = Store.open(root, create=create)
         try:
+            finish_if_possible(store)
             if key is None:  # forks without a key: `open` says what is missing
                 key = keys.open(passphrase) if store.forks() else _create_or_load(keys.key_path)
         except BaseException:

@@ -167,7 +167,9 @@ class LogChange:
             InputError: there is no such fork.
         """
         for row in rows:
-            found = self._db.execute("SELECT number FROM fork WHERE fork_id = ?", (row.fork_id,)).fetchone()
+            found = self._db.execute(
+                "SELECT number FROM fork WHERE fork_id = ? AND erased_ms IS NULL", (row.fork_id,)
+            ).fetchone()
             if found is None:
                 raise InputError(f"There is no fork {row.fork_id} in this store.")
             self._db.execute("UPDATE publication SET note = x'' WHERE fork = ?", found)

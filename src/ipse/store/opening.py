@@ -27,6 +27,8 @@ _SETTINGS = (
     "PRAGMA foreign_keys = ON",
     "PRAGMA cell_size_check = ON",
     "PRAGMA trusted_schema = OFF",
+    "PRAGMA secure_delete = ON",  # what is freed becomes zeroes; an append takes as long as without, measured
+    "PRAGMA temp_store = MEMORY",  # old pages that a statement might have to take back, in no temporary file
     "PRAGMA wal_autocheckpoint = 0",  # a thread does it, and sees the errors: wal.py
 )
 

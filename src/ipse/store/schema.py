@@ -2,7 +2,7 @@
 """Tables of a store, as numbered migrations.
 
 ``PRAGMA user_version`` counts the migrations that a file has seen; ``application_id`` says that it is ours. To change
-the tables, append a function ``m004_...``: never edit one that was released, since files exist that ran it.
+the tables, append a function ``m007_...``: never edit one that was released, since files exist that ran it.
 """
 
 from __future__ import annotations
@@ -139,12 +139,46 @@ def m005_kept_twice(connection: sqlite3.Connection) -> None:
     connection.execute("CREATE UNIQUE INDEX publication_twice ON publication (fork, origin, size, entry, note)")
 
 
+def m006_erasure(connection: sqlite3.Connection) -> None:
+    """Forks that were erased: of each there remains its row, emptied, and the digests of its records.
+
+    ``erased_ms`` is set by the first step of an erasure. ``erasing`` has a row from that step to the last, so that
+    what a crash left is not forgotten; it counts what is destroyed. What remains is kept twice, as forks are.
+    """
+    for statement in (
+        "ALTER TABLE fork ADD COLUMN erased_ms INTEGER",
+        "DROP INDEX fork_twice",
+        "CREATE UNIQUE INDEX fork_twice ON fork"
+        " (fork_id, owner, base_id, base_name, layout_digest, key_check, created_ms, erased_ms)",
+        """
+        CREATE TABLE leaf (
+            fork   INTEGER NOT NULL REFERENCES fork (number),
+            seq    INTEGER NOT NULL CHECK (seq >= 1),
+            digest BLOB NOT NULL CHECK (length(digest) = 32),
+            UNIQUE (fork, seq, digest)
+        ) STRICT
+        """,
+        """
+        CREATE TABLE erasing (
+            fork      INTEGER PRIMARY KEY REFERENCES fork (number),
+            records   INTEGER NOT NULL,
+            snapshots INTEGER NOT NULL,
+            bytes     INTEGER NOT NULL,
+            entries   INTEGER NOT NULL,
+            UNIQUE (fork, records, snapshots, bytes, entries)
+        ) STRICT
+        """,
+    ):
+        connection.execute(statement)
+
+
 MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (
     m001_initial,
     m002_data_keys,
     m003_log,
     m004_publication,
     m005_kept_twice,
+    m006_erasure,
 )
 
 VERSION = len(MIGRATIONS)

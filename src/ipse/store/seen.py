@@ -109,7 +109,7 @@ class Seen:
             ) from error
 
     def forget(self, name: str) -> None:
-        """As if nothing had been seen under this name.
+        """As if nothing had been seen under this name. Harmless to repeat.
 
         Raises:
             StoreError: the file cannot be removed.
@@ -117,6 +117,8 @@ class Seen:
         path = self._path(name)
         try:
             path.unlink(missing_ok=True)
+            if self.folder.exists():
+                _sync_names(self.folder)
         except OSError as error:
             raise StoreError(f"The file {path} cannot be removed: {error.strerror}.", "Check its owner.") from error
 

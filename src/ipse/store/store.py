@@ -46,6 +46,7 @@ from ipse.wire.ids import ForkId, OwnerId
 
 FILE_NAME = "ipse.db"
 
+_NUMBER = "(SELECT number FROM fork WHERE fork_id = ? AND erased_ms IS NULL)"
 _CHUNK_RECORDS = 256
 
 log = logging.getLogger(__name__)
@@ -110,17 +111,18 @@ class Store:
         Raises:
             InputError: it is not in this store.
         """
-        rows = self._forks("WHERE fork_id = ?", (fork_id,))
+        rows = self._forks("AND fork_id = ?", (fork_id,))
         if not rows:
             raise faults.unknown(fork_id)
         return rows[0]
 
     def forks(self, owner: OwnerId | None = None) -> list[ForkRow]:
-        """All forks, or those of one owner, oldest first."""
-        return self._forks("", ()) if owner is None else self._forks("WHERE owner = ?", (owner,))
+        """All forks, or those of one owner, oldest first; none that was erased (erasure.py)."""
+        return self._forks("", ()) if owner is None else self._forks("AND owner = ?", (owner,))
 
     def _forks(self, where: str, values: tuple[object, ...]) -> list[ForkRow]:
-        rows = self._read(f"SELECT {', '.join(FORK_COLUMNS)} FROM fork {where} ORDER BY number", values)
+        columns = ", ".join(FORK_COLUMNS)
+        rows = self._read(f"SELECT {columns} FROM fork WHERE erased_ms IS NULL {where} ORDER BY number", values)
         return [ForkRow(**dict(zip(FORK_COLUMNS, row, strict=True))) for row in rows]
 
     # -- records -------------------------------------------------------------------------------------------------
@@ -187,7 +189,7 @@ class Store:
         Raises:
             InputError: there is no such fork.
         """
-        rows = self._read("SELECT seq, digest FROM fork JOIN head ON fork = number WHERE fork_id = ?", (fork_id,))
+        rows = self._read(f"SELECT seq, digest FROM head WHERE fork = {_NUMBER}", (fork_id,))
         if not rows:
             raise faults.unknown(fork_id)
         return Head(*rows[0])
@@ -222,10 +224,7 @@ class Store:
             VerificationError: one is missing.
         """
         head = self.head(fork_id)
-        rows = self._read(
-            "SELECT seq, digest FROM record WHERE fork = (SELECT number FROM fork WHERE fork_id = ?) ORDER BY seq",
-            (fork_id,),
-        )
+        rows = self._read(f"SELECT seq, digest FROM record WHERE fork = {_NUMBER} ORDER BY seq", (fork_id,))
         for seq, row in enumerate(rows, start=1):
             if row[0] != seq:
                 raise _missing(fork_id, seq)
@@ -275,19 +274,13 @@ class Store:
         """Bytes of a fork's records and snapshots, without what the database adds."""
         total = 0
         for table in ("record", "snapshot"):
-            rows = self._read(
-                f"SELECT COALESCE(SUM(length(data)), 0) FROM {table}"
-                " WHERE fork = (SELECT number FROM fork WHERE fork_id = ?)",
-                (fork_id,),
-            )
+            rows = self._read(f"SELECT COALESCE(SUM(length(data)), 0) FROM {table} WHERE fork = {_NUMBER}", (fork_id,))
             total += rows[0][0]
         return total
 
     def _records(self, fork_id: ForkId, where: str, values: tuple[object, ...]) -> list[tuple[Any, ...]]:
         return self._read(
-            "SELECT seq, op_id, digest, data FROM record"
-            f" WHERE fork = (SELECT number FROM fork WHERE fork_id = ?) AND {where}",
-            (fork_id, *values),
+            f"SELECT seq, op_id, digest, data FROM record WHERE fork = {_NUMBER} AND {where}", (fork_id, *values)
         )
 
     # -- snapshots and markers -----------------------------------------------------------------------------------
@@ -307,8 +300,7 @@ class Store:
         the log: the records say the same, only slower.
         """
         rows = self._read(
-            "SELECT seq, data FROM snapshot WHERE fork = (SELECT number FROM fork WHERE fork_id = ?) AND seq <= ?"
-            " ORDER BY seq DESC LIMIT 1",
+            f"SELECT seq, data FROM snapshot WHERE fork = {_NUMBER} AND seq <= ? ORDER BY seq DESC LIMIT 1",
             (fork_id, at_or_before_seq),
         )
         return StoredSnapshot(*rows[0]) if rows else None
@@ -353,6 +345,15 @@ class Store:
             StorePoisoned, StoreError: the change may or may not have reached the disk; reopen and look.
         """
         return self._writer.transaction()
+
+    def whole_file(self, statement: str) -> list[tuple[Any, ...]]:
+        """A statement about the whole file, for other modules of this room: VACUUM, or moving the write-ahead log.
+
+        Raises:
+            StoreBusy, StoreFull, StoreReadOnly: it was not done; try again.
+            StorePoisoned, StoreError: it may or may not have reached the disk; reopen and look.
+        """
+        return self._writer.whole_file(statement)
 
     def _read(self, sql: str, values: tuple[object, ...]) -> list[tuple[Any, ...]]:
         with self._lock:

@@ -139,6 +139,18 @@ class Writer:
                 raise explained from error
             self._wal.wrote()
 
+    def whole_file(self, statement: str) -> list[tuple[Any, ...]]:
+        """What SQLite makes durable by itself, outside of a transaction."""
+        with self._lock:
+            if self._poisoned:
+                raise faults.poisoned(self._path)
+            try:
+                return self._connection.execute(statement).fetchall()
+            except faults.RAISED as error:
+                explained = faults.explain(error, self._path)
+                self._note_failure(explained)
+                raise explained from error
+
     def close(self) -> None:
         """Wait for what was queued, then take no more. Leaves the connection open."""
         with self._queue:

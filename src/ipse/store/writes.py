@@ -87,7 +87,8 @@ def _digest(db: sqlite3.Connection, number: int, seq: int) -> bytes:
 def _head(db: sqlite3.Connection, fork_id: ForkId) -> tuple[int, int, bytes]:
     """(the fork's number in this file, number and digest of its newest record)."""
     found = db.execute(
-        "SELECT number, seq, digest FROM fork JOIN head ON fork = number WHERE fork_id = ?", (fork_id,)
+        "SELECT number, seq, digest FROM fork JOIN head ON fork = number WHERE fork_id = ? AND erased_ms IS NULL",
+        (fork_id,),
     ).fetchone()
     if found is None:
         raise faults.unknown(fork_id)
