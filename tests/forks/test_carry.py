@@ -12,6 +12,7 @@ import pytest
 
 from ipse.errors import InputError, StoreRolledBack, VaultError, VerificationError, WrongKey
 from ipse.forks.carry import Arrival, carried_out, received, take_in
+from ipse.forks.erase import erase
 from ipse.forks.home import Home, now_ms
 from ipse.forks.members import go_on_as, let_in, put_out
 from ipse.forks.openfork import OpenFork
@@ -242,6 +243,23 @@ def test_no_head_is_signed_on_top_of_an_older_copy(home: Home, tmp_path: Path) -
     assert row.size == 2
     with pytest.raises(VerificationError, match="2 records, and 1 are here"):
         carried_out(home, fork_id)
+
+
+def test_a_fork_that_was_erased_stays_erased(home: Home, there: Home) -> None:
+    _, fork_id = life_of(home, "a", "b")
+    data = carried_out(home, fork_id)
+    arrive(there, data)
+    erase(there.store, fork_id, now_ms())
+    with pytest.raises(InputError, match="stays erased"):
+        arrive(there, data)
+    with pytest.raises(InputError):  # nor by somebody who erases at the same moment
+        there.store.import_fork(home.store.fork(fork_id), rows_of(home, fork_id), expected_head=NO_DIGEST)
+    assert there.forks() == []
+    assert bytes_of(home, fork_id), "elsewhere it lives on"
+
+
+def rows_of(home: Home, fork_id: ForkId) -> list[AppendRow]:
+    return [AppendRow(each.seq, each.op_id, each.digest, each.data) for each in home.store.records(fork_id)]
 
 
 def test_a_lost_store_comes_back_by_its_newest_bundle_and_by_an_older_one_only_on_demand(

@@ -28,6 +28,7 @@ from ipse.ledger.log import LogWriter
 from ipse.ledger.note import Note
 from ipse.ledger.record import open_record
 from ipse.ledger.treehead import TreeHead
+from ipse.store.erasure import Erasure
 from ipse.store.logrows import LogRows
 from ipse.store.rows import AppendRow, ForkRow
 from ipse.store.seen import FOLDER_NAME
@@ -114,6 +115,7 @@ def take_in(home: Home, bundle: CheckedBundle) -> Arrival:
     """Write what is new of a bundle that was ``received``, in one transaction.
 
     Raises:
+        InputError: the fork was erased here.
         VerificationError: the fork here is another one, or parts from the bundle at a record, which is named.
         WrongKey: the fork is here, and belongs to another root.
         StoreRolledBack: this folder had more of the fork once than it would have then.
@@ -173,6 +175,11 @@ def _open_all(home: Home, bundle: CheckedBundle) -> None:
 def _taken_in(home: Home, bundle: CheckedBundle) -> Arrival:
     home.confirm_current()
     row = _row(home, bundle.manifest)
+    if any(each.fork_id == row.fork_id for each in Erasure(home.store).erased()):
+        raise InputError(
+            f"Fork {row.fork_id} was erased here, and stays erased.",
+            "Nothing was written. If you want it all the same, import it into another folder: --data DIR.",
+        )
     new = all(each.fork_id != row.fork_id for each in home.store.forks())
     ours = [] if new else _here(home, row)
     for seq, (mine, theirs) in enumerate(zip(ours, bundle.records, strict=False), 1):
