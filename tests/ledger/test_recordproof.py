@@ -88,8 +88,9 @@ def test_every_record_is_proven_and_the_file_is_read_as_it_was_written(whole: bo
 )
 def test_each_part_that_is_another_is_named(changed: dict[str, object], said: str) -> None:
     for log in (LOG, None):
-        with pytest.raises(VerificationError, match=said):
+        with pytest.raises(VerificationError, match=said) as raised:
             replace(WHOLE, **changed).verify(log)  # type: ignore[arg-type]
+        assert raised.value.hint
 
 
 def test_without_the_keys_of_the_log_a_forged_checkpoint_passes_and_with_them_it_does_not() -> None:

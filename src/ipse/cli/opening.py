@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ipse.cli.settings import Settings
     from ipse.forks.home import ForkInfo, Home
     from ipse.forks.interact import UserModelLifecycle
+    from ipse.ledger.checkpoint import Log
     from ipse.model.base import Base
     from ipse.store.store import Store
     from ipse.vault.identity import PublicIdentity
@@ -174,6 +175,24 @@ def existing_fork_of(store: Store, owner_or_id: str) -> ForkInfo:
         hint = f"There are forks of: {names}." if names else "There is none yet; 'ipse chat' makes the first."
         raise InputError(f"There is no fork of {owner_or_id}.", hint)
     return found
+
+
+def log_of_keys(keys: Sequence[str]) -> Log | None:
+    """The log of these verifier keys, None of none.
+
+    Raises:
+        InputError: they are no verifier keys, or not of one log.
+    """
+    from ipse.ledger.checkpoint import Log
+    from ipse.ledger.keys import VerifierKey
+
+    try:
+        known = tuple(dict.fromkeys(VerifierKey.from_text(key.strip()) for key in keys))
+    except VerificationError as error:
+        raise InputError(f"A --key is no verifier key: {error.message}", "Copy the whole key again.") from error
+    if len({key.name for key in known}) > 1:
+        raise InputError("The keys are of several logs.", "Give the keys of one log; they have one name.")
+    return Log(known[0].name, known) if known else None
 
 
 def identity_in(file: Path) -> PublicIdentity:

@@ -125,6 +125,19 @@ fork_option = click.option(
     help="Whose fork.",
 )
 
+no_key_option = click.option("--no-key", is_flag=True, help="Ask for no key: check only what a stranger could.")
+
+policy_option = click.option(
+    "--policy",
+    "policy_file",
+    type=click.Path(path_type=Path),
+    help="Witnesses, and how many must have cosigned (C2SP tlog-policy); its log lines are keys too.",
+)
+
+keys_option = click.option(
+    "--key", "keys", metavar="VKEY", multiple=True, help="Verifier key of the log, once for each of its keys."
+)
+
 
 def store_options(command: Command) -> Command:
     """Give a command ``--data``, ``--passphrase-file``, ``--json``, ``--verbose``: one `Settings`, ``settings``."""

@@ -6,7 +6,7 @@ None of it needs a model or torch, and nothing is changed but the state file tha
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -22,17 +22,15 @@ from ipse.cli.checks import (
     fork_json,
     fork_rows,
     log_line,
-    record_json,
-    record_rows,
-    record_words,
     table_of,
 )
 from ipse.cli.ledger import read_policy
-from ipse.cli.opening import existing_fork_of, identity_in, opened_home
+from ipse.cli.opening import existing_fork_of, log_of_keys, opened_home
 from ipse.cli.screen import Screen, counting_bar, printable
-from ipse.cli.settings import Settings, fork_option, store_options
+from ipse.cli.settings import Settings, fork_option, keys_option, no_key_option, policy_option, store_options
 from ipse.cli.told import when
-from ipse.errors import InputError, VerificationError
+from ipse.cli.verify_files import verify_record
+from ipse.errors import InputError
 
 if TYPE_CHECKING:
     from ipse.forks.audit import AuditedFork
@@ -40,21 +38,9 @@ if TYPE_CHECKING:
     from ipse.ledger.checkpoint import Log
     from ipse.ledger.policy import Policy
     from ipse.ledger.publiclog import PublicLog
-    from ipse.ledger.recordproof import RecordProof
     from ipse.ledger.treehead import TreeHead
     from ipse.store.store import Store
     from ipse.wire.ids import ForkId
-
-_no_key = click.option("--no-key", is_flag=True, help="Ask for no key: check only what a stranger could.")
-_policy = click.option(
-    "--policy",
-    "policy_file",
-    type=click.Path(path_type=Path),
-    help="Witnesses, and how many must have cosigned (C2SP tlog-policy); its log lines are keys too.",
-)
-_keys = click.option(
-    "--key", "keys", metavar="VKEY", multiple=True, help="Verifier key of the log, once for each of its keys."
-)
 
 
 @click.group(
@@ -68,7 +54,7 @@ Examples:
   ipse verify record proof.ipse --owner ada.identity --policy log.policy
 """,
 )
-@_no_key
+@no_key_option
 @store_options
 def verify_group(settings: Settings, no_key: bool) -> None:
     """Check the log, the forks, or a stranger's proof; alone, all of this folder. Needs no model and no torch.
@@ -88,7 +74,7 @@ _COMMAND_LINE = click.core.ParameterSource.COMMANDLINE
 
 
 @verify_group.command("all", epilog="\b\nExamples:\n  ipse verify all\n  ipse verify all --no-key --json\n")
-@_no_key
+@no_key_option
 @store_options
 def verify_all(settings: Settings, no_key: bool) -> None:
     """Everything in this folder: its log, and the records and published heads of every fork."""
@@ -105,8 +91,8 @@ Examples:
 """,
 )
 @click.argument("place", metavar="[ADDRESS|DIR]", required=False)
-@_keys
-@_policy
+@keys_option
+@policy_option
 @click.option(
     "--state",
     type=click.Path(path_type=Path),
@@ -141,7 +127,7 @@ def verify_ledger(
     "fork", epilog="\b\nExamples:\n  ipse verify fork --fork ada\n  ipse verify fork --fork ada --no-key --json\n"
 )
 @fork_option
-@_no_key
+@no_key_option
 @store_options
 def verify_fork(settings: Settings, fork: str, no_key: bool) -> None:
     """One fork, without its base: each record, who may write, and that the heads in the log are over these records.
@@ -154,78 +140,6 @@ def verify_fork(settings: Settings, fork: str, no_key: bool) -> None:
         found = _audited(store, home, info.fork_id, _teller(bar, info.owner))
     table = table_of(fork_rows(found), found.checked, found.not_checked)
     screen.result(fork_json(found), table)
-
-
-@verify_group.command(
-    "record",
-    epilog="""\b
-Examples:
-  ipse verify record proof.ipse
-  ipse verify record proof.ipse --owner ada.identity --key VKEY --key VKEY
-  ipse verify record proof.ipse --owner ada.identity --policy log.policy
-""",
-)
-@click.argument("file", type=click.Path(path_type=Path))
-@click.option(
-    "--owner",
-    "owner_file",
-    metavar="IDENTITY_FILE",
-    type=click.Path(path_type=Path),
-    help="Public identity of who must have signed the head of the fork.",
-)
-@_keys
-@_policy
-@click.option("--json", "as_json", is_flag=True, help="Print JSON on standard output.")
-@click.option("-v", "--verbose", is_flag=True, help="Log what happens to standard error.")
-def verify_record(
-    file: Path,
-    owner_file: Path | None,
-    keys: tuple[str, ...],
-    policy_file: Path | None,
-    as_json: bool,
-    verbose: bool,
-) -> None:
-    """A proof that 'ipse fork prove' made: is this record in that fork, whose head is in that log? Offline.
-
-    The proof names who signed and which log; --owner and --key (or --policy) say who it must be.
-    """
-    from ipse.ledger.recordproof import MAX_PROOF_BYTES, RecordProof
-
-    screen = Screen(as_json=as_json)
-    proof = RecordProof.from_bytes(_read(file, MAX_PROOF_BYTES, "proof"))
-    owner = None if owner_file is None else identity_in(owner_file)
-    if owner is not None and owner != proof.signer:
-        raise VerificationError(
-            f"The head in the proof is signed by {proof.signer.name}, not by {owner.name}.",
-            "Ask for a proof that is signed by the identity you know, or for the identity that signed.",
-        )
-    policy = None if policy_file is None else read_policy(policy_file)
-    log = log_of_keys(keys) or (None if policy is None else _log_in(policy, proof))
-    shown = proof.verify(log, [line.key for line in policy.witnesses] if policy else ())
-    if policy is not None and shown.checkpoint is not None:
-        policy.check(shown.checkpoint)
-    checked, unchecked = record_words(proof, shown, owner is not None, policy)
-    facts = record_json(proof, shown)
-    table = table_of(record_rows(proof, shown), checked, unchecked)
-    screen.result(facts | {"checked": checked, "not_checked": unchecked}, table)
-
-
-def log_of_keys(keys: Sequence[str]) -> Log | None:
-    """The log of these verifier keys, None of none.
-
-    Raises:
-        InputError: they are no verifier keys, or not of one log.
-    """
-    from ipse.ledger.checkpoint import Log
-    from ipse.ledger.keys import VerifierKey
-
-    try:
-        known = tuple(dict.fromkeys(VerifierKey.from_text(key.strip()) for key in keys))
-    except VerificationError as error:
-        raise InputError(f"A --key is no verifier key: {error.message}", "Copy the whole key again.") from error
-    if len({key.name for key in known}) > 1:
-        raise InputError("The keys are of several logs.", "Give the keys of one log; they have one name.")
-    return Log(known[0].name, known) if known else None
 
 
 # -- all ---------------------------------------------------------------------------------------------------------
@@ -328,22 +242,6 @@ def _tell_foreign(screen: Screen, place: str, log: Log | None, policy: Policy | 
     screen.result(facts | {"files": found.files, "checked": checked, "not_checked": unchecked}, table)
 
 
-# -- one record --------------------------------------------------------------------------------------------------
-
-
-def _log_in(policy: Policy, proof: RecordProof) -> Log | None:
-    """The log of a proof's checkpoint as the policy knows it; None if the policy has no log lines."""
-    from ipse.ledger.note import Note
-
-    if not policy.logs:
-        return None
-    origin = Note.from_bytes(proof.log_proof.checkpoint).text.partition("\n")[0]
-    log = policy.log(origin)
-    if log is None:
-        raise VerificationError(f"The policy knows no log {origin[:80]!r}.", "Check whose proof it is.")
-    return log
-
-
 # -- inside ------------------------------------------------------------------------------------------------------
 
 
@@ -366,20 +264,9 @@ def _store(settings: Settings) -> Store:
     return Store.open(settings.data, create=False)
 
 
-def _read(path: Path, most_bytes: int, what: str) -> bytes:
-    from ipse.vault.files import read_file
-
-    try:
-        found = read_file(path, most_bytes + 1)
-    except OSError as error:
-        raise InputError(f"The {what} {path} cannot be read: {error.strerror}.", "Check the path.") from error
-    if found is None:
-        raise InputError(f"{path} is not a file.", f"Give the file of the {what}.")
-    if len(found[0]) > most_bytes:
-        raise VerificationError(f"{path} is longer than any {what}.", "Check which file it is.")
-    return found[0]
-
-
 def _teller(bar: Any, title: str) -> Any:
     task = bar.add_task(f"checking {printable(title)}", total=None)
     return lambda done, whole: bar.update(task, completed=done, total=whole)
+
+
+verify_group.add_command(verify_record)

@@ -142,8 +142,8 @@ class RecordProof:
             raise VerificationError(
                 f"Record {self.seq} is not shown to be in the fork: {error.message}", error.hint or _AGAIN
             ) from error
-        entry = leaf_hash(blinded(head, self.blinding_value))
         try:
+            entry = leaf_hash(blinded(head, self.blinding_value))
             checkpoint = None if log is None else self.log_proof.verify(entry, log, witnesses)
             under = self._claimed() if checkpoint is None else checkpoint.head
             if checkpoint is None:
