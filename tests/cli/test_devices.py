@@ -81,6 +81,7 @@ def test_a_device_that_was_put_out_reads_nothing_that_comes_later(ipse: Ipse, ho
     assert devices(ipse, home, "--fork", "bert") == []
     outcome = ipse("key", "devices", "remove", Identity(LAPTOP).public.name[:18], "--data", home, "--json")
     assert [fork["record"] for fork in json.loads(outcome.out)["forks"]] == [6]
+    assert json.loads(ipse("ledger", "show", "--json", "--data", home).out)["size"] == 2  # both are in the log
     assert devices(ipse, home) == [("ada", "phone", PHONE_ID)]
     assert ipse("key", "devices", "remove", PHONE_ID, "--fork", "ada", "--data", home).code == 0
     assert devices(ipse, home) == []
@@ -155,6 +156,7 @@ def test_a_rotated_home_opens_with_the_new_words_only(ipse: Ipse, home: Path) ->
     assert (outcome.code, outcome.err) == (0, [])
     assert "has taken over" in outcome.out
     assert "3 forks go on" in outcome.out
+    assert json.loads(ipse("ledger", "show", "--json", "--data", home).out)["size"] == 2  # all forks with records
     assert "write the new ones down: ipse key words" in outcome.out
     words["new"] = json.loads(ipse("key", "words", "--yes", "--json", "--data", home).out)["words"]
     (home / KEY_NAME).unlink()

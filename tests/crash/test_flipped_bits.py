@@ -33,7 +33,7 @@ from ipse.wire.digest import NO_DIGEST
 from tests.ledger.samples import KEY
 from tests.store.samples import filled, fork_row, row
 
-RECORDS = 40
+RECORDS = 60
 LONG = 30_000
 """Bytes of a record that takes overflow pages."""
 
@@ -52,7 +52,7 @@ def sound(folder: Path) -> bytes:
                 store.put_snapshot(fork.fork_id, seq, seal_snapshot(KEY, seq, random.Random(seq).randbytes(12_000)))
             store.drop_snapshots(fork.fork_id, before_seq=RECORDS)
         erased, _ = filled(store, 9)
-        Erasure(store).begin(erased, lambda data: data[0] % 2 == 0, 5)
+        Erasure(store).begin(erased, lambda data: True, 5)  # records that are to go are read by nobody
         fork_id, _ = filled(store, 0)
         entries = [random.Random(n).randbytes(32) for n in range(300)]
 
@@ -67,8 +67,9 @@ def sound(folder: Path) -> bytes:
 
 
 def contents(path: Path) -> list[object]:
-    """All rows of all tables, and their names."""
+    """All rows of all tables; but not the records of a fork that is being erased, which nobody reads."""
     with closing(sqlite3.connect(path)) as connection:
+        connection.execute("DELETE FROM record WHERE fork IN (SELECT number FROM fork WHERE erased_ms IS NOT NULL)")
         names = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
         return [
             (name, connection.execute(f'SELECT rowid, * FROM "{name}" ORDER BY rowid').fetchall()) for name in names

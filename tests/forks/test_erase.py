@@ -16,12 +16,14 @@ from ipse.forks.erase import Erased, erase, erased_fork, finish_erasures
 from ipse.forks.home import Home
 from ipse.forks.members import access_of, let_in
 from ipse.forks.openfork import OpenFork, SealedHistory
+from ipse.forks.prove import prove_record
 from ipse.forks.publish import publish
 from ipse.forks.verify import verify_fork
 from ipse.ledger.envelope import read_envelope
 from ipse.ledger.forkhead import blinded, blinding_value, check_root, open_head
 from ipse.ledger.log import LogWriter
 from ipse.ledger.publiclog import check_log
+from ipse.ledger.recordproof import RecordProof
 from ipse.ledger.tree import inclusion_proof, leaf_hash, list_reader, verify_inclusion
 from ipse.store.erasure import Destroyed, Erasure
 from ipse.store.logrows import PublicationRow
@@ -171,6 +173,7 @@ def test_heads_and_proofs_of_before_still_verify(home: Home) -> None:
     head = open_head(row.note, ada.id, members)
     entry = blinded(head, blinding_value(home.sealed(ada.id).keys.first(), head.size))
     proof, record = log.public.prove(row.entry), home.store.record(ada.id, 4).digest
+    given_away = prove_record(home, ada.id, 4).to_bytes()
     append(ada.fork, turn("later"))
     publish(home)
     size = home.store.bytes_of(ada.id)
@@ -186,6 +189,7 @@ def test_heads_and_proofs_of_before_still_verify(home: Home) -> None:
     hashes = inclusion_proof(3, head.size, list_reader(leaves))
     verify_inclusion(leaf_hash(record), 3, head.size, hashes, head.root)
     proof.verify(leaf_hash(entry), log.log)
+    RecordProof.from_bytes(given_away).verify(log.log)
     assert log.public.entry(row.entry) == entry
     assert check_log(log.public, log.log).size == 3
     assert log.public.rows.publications(ada.id, log.log.origin) == []

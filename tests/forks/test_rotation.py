@@ -16,7 +16,9 @@ from ipse.errors import HeightConflict, InputError, IpseError, VaultError, Verif
 from ipse.forks.home import KEY_NAME, NEXT_NAME, WRAP_NAME, Home, confirm_root, confirm_settled, key_ring, next_ring
 from ipse.forks.members import devices_of, go_on_as, let_in
 from ipse.forks.openfork import OpenFork
+from ipse.forks.publish import publish
 from ipse.forks.rotation import rotate
+from ipse.ledger.forkhead import head_of, open_head, sign_head
 from ipse.ledger.record import RecordKind, check_chain
 from ipse.store.seen import FOLDER_NAME
 from ipse.store.store import FILE_NAME, Store
@@ -310,3 +312,18 @@ def test_a_snapshot_from_before_opens_under_the_new_root(folder: Path, monkeypat
         assert kept is not None
         assert kept[0].same_as(found[0])
         assert again.folded.z.tobytes() == fork.folded.z.tobytes()
+
+
+def test_a_rotated_fork_goes_on_in_the_public_log(folder: Path) -> None:
+    with Home.open(folder) as home:
+        before = {head.fork_id: head.size for head in publish(home).heads}
+        ada = histories(home)["ada"].row.fork_id
+        assert before == {ada: 4}
+    new = turned(folder)
+    with Home.open(folder) as home:
+        after = {head.fork_id: head.size for head in publish(home).heads}
+        assert after[ada] == 5
+        assert len(after) == 2  # the history of before signatures has a data key now
+        head = open_head(sign_head(head_of(ada, home.store.digests(ada)), home.identity), ada, [Identity(new).public])
+        assert head.size == 5
+        assert publish(home).heads == ()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.table import Table
 
-from ipse.cli.opening import existing_fork, identity_in, opened_home
+from ipse.cli.opening import existing_fork, identity_in, opened_home, publish_heads
 from ipse.cli.screen import Screen, first_line
 from ipse.cli.settings import Settings, store_options
 from ipse.cli.told import when
@@ -65,7 +65,7 @@ def list_devices(settings: Settings, fork: str | None) -> None:
     from ipse.forks.members import devices_of
 
     screen = Screen(as_json=settings.as_json)
-    with _histories(settings, fork) as histories:
+    with _histories(settings, fork, recording=False) as histories:
         found = [(history, device) for history in histories for device in devices_of(history)]
     table = Table(box=None, header_style="dim", padding=(0, 2, 0, 0))
     for title in ("fork", "device", "id", "since record", "when"):
@@ -149,11 +149,13 @@ def remove(settings: Settings, member: str, fork: str | None) -> None:
 
 
 @contextmanager
-def _histories(settings: Settings, fork: str | None) -> Iterator[list[SealedHistory]]:
-    """The histories of one fork, or of all here."""
+def _histories(settings: Settings, fork: str | None, *, recording: bool = True) -> Iterator[list[SealedHistory]]:
+    """The histories of one fork, or of all here; what was recorded is put into the public log at the end."""
     with opened_home(settings, create=False) as home:
         infos = home.forks() if fork is None else [existing_fork(home, fork)]
         yield [home.sealed(info.fork_id) for info in infos]
+        if recording:
+            publish_heads(home)
 
 
 def _is(device: Device, wanted: str) -> bool:

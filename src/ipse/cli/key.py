@@ -11,6 +11,7 @@ import click
 from rich.table import Table
 
 from ipse.cli.devices import devices_group
+from ipse.cli.opening import opened_home, publish_heads
 from ipse.cli.passphrase import new_passphrase, passphrase_of
 from ipse.cli.screen import Screen, printable
 from ipse.cli.settings import Settings, store_options
@@ -269,6 +270,9 @@ def rotate(settings: Settings, new_passphrase_file: Path | None, keep_old: Path 
     done = rotated(
         settings.data, lambda: passphrase_of(settings), lambda: new_passphrase(new_passphrase_file), keep_old=keep_old
     )
+    if done.handed_over and _keys(settings).has_file:  # else the next command does it: nobody is asked twice
+        with opened_home(settings, create=False) as home:
+            publish_heads(home)
     old = "the old one" if done.old is None else root_name(done.old)
     forks = "1 fork goes" if done.forks == 1 else f"{done.forks} forks go"
     lines = [

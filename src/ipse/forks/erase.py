@@ -24,7 +24,7 @@ from ipse.wire.ids import ForkId
 
 NOT_REACHED = (
     "copies of the data folder and backups: with the root key, a copy from before opens the fork",
-    "what was exported from it",
+    "what was exported from it, and proofs that were given away",
     "other machines, where devices of yours may hold what they could read",
     "snapshots of the file system, and blocks that it or a flash disk has put aside",
     "swap, and the memory of an Ipse that still runs",
