@@ -15,7 +15,7 @@
     │   └── WrongKey                  the key or passphrase opens nothing here
     ├── VaultError                    the key file or wrap cannot be made, read or trusted
     ├── NetworkError                  another machine cannot be reached, is too slow, or does not serve what was asked
-    ├── ClockError                    this machine's clock cannot be right: a witness signs no time that it gives
+    ├── ClockError                    this machine's clock cannot be right: no log and no witness signs its time
     └── StoreError
         ├── StoreForeign              the file is not an Ipse store, or of a newer Ipse
         ├── StoreDamaged              the database itself is broken

@@ -89,3 +89,16 @@ def test_a_policy_that_is_none_is_one_error(data: Path, tmp_path: Path, ipse: Ip
         done = ipse("ledger", "publish", "--policy", path, "--data", data)
         assert (done.code, len(done.errors)) == (code, 1)
         assert said in done.errors[0]
+
+
+def test_a_clock_that_was_set_back_publishes_nothing_and_loses_nothing(
+    data: Path, ipse: Ipse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert ipse("ledger", "publish", "--data", data).code == 0
+    more(data)
+    with monkeypatch.context() as patch:
+        patch.setattr("time.time", lambda: 1_000_000_000.0)
+        done = ipse("ledger", "publish", "--data", data)
+    assert (done.code, len(done.errors)) == (1, 1)
+    assert "This machine's clock shows 2001-09-09" in done.errors[0]
+    assert ": 3 records, as entry 1\n" in ipse("ledger", "publish", "--data", data).out

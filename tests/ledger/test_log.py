@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from ipse.errors import HeightConflict, InputError, StoreError, VaultError, VerificationError
+from ipse.errors import ClockError, HeightConflict, InputError, StoreError, VaultError, VerificationError
 from ipse.ledger.checkpoint import cosign, open_checkpoint, sign_checkpoint
 from ipse.ledger.log import LogWriter, new_log, note_keys
 from ipse.ledger.publiclog import PublicLog, check_log, seen_name, signed_at
@@ -331,3 +331,13 @@ def test_no_proof_leaves_that_does_not_verify(writer: LogWriter, store: Store) -
     tampered(store, "DELETE FROM log_tile WHERE level = 0 AND number = 1")
     with pytest.raises(VerificationError, match="tile/0/001 of the log is missing"):
         writer.public.prove(300)
+
+
+def test_a_clock_that_was_set_back_signs_nothing(tmp_path: Path) -> None:
+    with Store.open(tmp_path) as store:
+        LogWriter.open(store, clock=lambda: 2_000).append([bytes(32)])
+        late = LogWriter.open(store, clock=lambda: 1_999)
+        with pytest.raises(ClockError, match="1970-01-01 00:33:19 UTC"):
+            late.append([bytes(32)])
+        assert late.public.head().size == 1
+        assert LogWriter.open(store, clock=lambda: 2_000).append([bytes(32)]).index == 1

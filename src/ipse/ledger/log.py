@@ -25,12 +25,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
-from ipse.errors import InputError, VaultError, VerificationError
+from ipse.errors import ClockError, InputError, VaultError, VerificationError
 from ipse.ledger.checkpoint import Log, open_checkpoint, sign_checkpoint
 from ipse.ledger.keys import NoteKey, SignatureType
-from ipse.ledger.publiclog import DAMAGED, ENTRY_BYTES, PublicLog, confirm_seen, head_of, seen_name
+from ipse.ledger.publiclog import DAMAGED, ENTRY_BYTES, PublicLog, confirm_seen, head_of, seen_name, signed_at
 from ipse.ledger.tiles import Tile, grown_tiles, tile_reader
 from ipse.ledger.tree import EMPTY_ROOT, leaf_hash, read_root
 from ipse.ledger.treehead import TreeHead
@@ -38,6 +39,13 @@ from ipse.store.logrows import LogRow, LogRows, PublicationRow, TileRow, moved
 from ipse.store.store import Store
 from ipse.vault.logkeys import FILE_NAME, load_log_key, new_origin, renew_log_key
 from ipse.vault.signerfile import Signer, create_signer
+
+_LAST_SECOND = 253_402_300_799
+
+
+def readable(time_s: int) -> str:
+    """A time for messages, in UTC; the end of the year 9999 for all that is later."""
+    return f"{datetime.fromtimestamp(min(time_s, _LAST_SECOND), UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def now_s() -> int:
@@ -119,6 +127,7 @@ class LogWriter:
             HeightConflict: somebody else appended first: ``reload`` and try again.
             StoreRolledBack: an older copy of the store was put back: nothing is signed on top of it.
             VerificationError: the store does not have what was signed.
+            ClockError: the clock stands before the time of the last checkpoint. Nothing was signed.
             InputError: something else than entries of 32 bytes.
             StoreError: as they say. After one that is not StoreBusy, StoreFull or StoreReadOnly the entries may be in
                 the log: ``reload`` and look.
@@ -132,7 +141,7 @@ class LogWriter:
             size = old.size + len(entries)
             read = tile_reader(size, lambda tile: tiles[tile] if tile in tiles else self.public.stored(tile))
             new = TreeHead(old.origin, size, read_root(size, read))
-            signed = sign_checkpoint(new, self._keys, time_s=self._clock())
+            signed = sign_checkpoint(new, self._keys, time_s=self._time_after(row))
             rows = (TileRow(tile.level, tile.index, data) for tile, data in tiles.items())
             change.advance(row, LogRow(new.origin, new.size, new.root, signed), entries, rows)
             if heads is not None:
@@ -178,6 +187,16 @@ class LogWriter:
 
     def _row_of_empty(self, empty: TreeHead) -> LogRow:
         return LogRow(empty.origin, 0, EMPTY_ROOT, sign_checkpoint(empty, self._keys, time_s=self._clock()))
+
+    def _time_after(self, row: LogRow) -> int:
+        """Now, which no checkpoint before may claim to be later than."""
+        now, before = self._clock(), signed_at(row.checkpoint, self.log)
+        if now < before:
+            raise ClockError(
+                f"This machine's clock shows {readable(now)}, and the log was signed at {readable(before)} already.",
+                "Set the clock right and try again; no record is lost by it, and nothing was signed.",
+            )
+        return now
 
     def _known_row(self) -> LogRow:
         """The row of the head within a transaction, if it is the head that this process knows."""
