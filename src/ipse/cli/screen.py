@@ -72,7 +72,7 @@ class Screen:
         if self.as_json:
             self.json(payload)
         else:
-            self.out.print(shown)
+            self.out.print(shown, soft_wrap=isinstance(shown, str) and not self.out.is_terminal)
 
     def json(self, payload: Any) -> None:
         """One JSON object on its own line."""
