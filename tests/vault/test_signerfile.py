@@ -61,7 +61,7 @@ def test_every_changed_character_of_the_lines_and_every_cut_is_noticed(path: Pat
 
 
 def test_what_is_no_file_of_keys_is_one_clear_error(path: Path) -> None:
-    with pytest.raises(VaultError, match="no signing keys"):
+    with pytest.raises(VaultError, match="no file of signing keys"):
         load_signer(path)
     path.mkdir(parents=True)
     with pytest.raises(VaultError):

@@ -3,7 +3,7 @@
 
 Written beside its place with mode 0600, synced, put there by one step of the file system, and the folder synced. The
 verb says what happens to a file that is there already: ``create`` leaves it and fails, ``replace`` takes its place.
-All of them raise OSError; their callers know what the file is for and say it.
+All but ``read_secret`` raise OSError; their callers know what the file is for and say it.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from ipse.errors import VaultError
 
 _MARK_BYTES = 8
 
@@ -61,6 +63,30 @@ def read_file(path: Path, most_bytes: int) -> tuple[bytes, int] | None:
     with os.fdopen(descriptor, "rb") as stream:
         mode = os.fstat(stream.fileno()).st_mode
         return (stream.read(most_bytes), mode) if stat.S_ISREG(mode) else None
+
+
+def read_secret(path: Path, most_bytes: int, what: str, missing: str) -> bytes:
+    """The first ``most_bytes`` of a file that nobody else on the machine can read.
+
+    Args:
+        what: what it is called in messages, like "key file".
+        missing: what to do where there is none.
+
+    Raises:
+        VaultError: there is no such file, it cannot be read, is no file, or others may read it.
+    """
+    try:
+        found = read_file(path, most_bytes)
+    except FileNotFoundError as error:
+        raise VaultError(f"There is no {what} at {path}.", missing) from error
+    except OSError as error:
+        raise VaultError(f"The {what} {path} cannot be read: {error.strerror}.", "Check its owner.") from error
+    if found is None:
+        raise VaultError(f"{path} is not a file.", f"Give the path of a {what}.")
+    data, mode = found
+    if os.name == "posix" and mode & 0o077:
+        raise VaultError(f"Other users may read the {what} {path}.", f"Run: chmod 600 {path}")
+    return data
 
 
 def sync_file(path: Path) -> None:

@@ -22,7 +22,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import os
 import secrets
 from base64 import b32decode, b32encode
 from binascii import Error as Base32Error
@@ -34,7 +33,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from ipse.errors import VaultError, WrongKey
-from ipse.vault.files import create_file, read_file
+from ipse.vault.files import create_file, read_secret
 from ipse.wire.ids import ForkId
 
 KEY_BYTES = 32
@@ -166,18 +165,7 @@ def load_root_key(path: Path) -> RootKey:
     Raises:
         VaultError: no file, others may read it, or it does not hold exactly one root key.
     """
-    try:
-        found = read_file(path, _MAX_FILE_BYTES + 1)
-    except FileNotFoundError as error:
-        raise VaultError(f"There is no key file at {path}.", "Create a key, or give the path of one.") from error
-    except OSError as error:
-        raise VaultError(f"The key file {path} cannot be read: {error.strerror}.", "Check its owner.") from error
-    if found is None:
-        raise VaultError(f"{path} is not a file.", "Give the path of a key file.")
-    text, mode = found
-    if os.name == "posix" and mode & 0o077:
-        raise VaultError(f"Other users may read the key file {path}.", f"Run: chmod 600 {path}")
-    return _parse(text, path)
+    return _parse(read_secret(path, _MAX_FILE_BYTES + 1, "key file", "Create a key, or give the path of one."), path)
 
 
 def _spell(key: RootKey) -> str:

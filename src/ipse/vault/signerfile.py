@@ -16,7 +16,6 @@ signs what this one has not seen: move the whole folder, memory and all.
 
 from __future__ import annotations
 
-import os
 import re
 import secrets
 from base64 import b32decode, b32encode
@@ -26,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ipse.errors import InputError, VaultError
-from ipse.vault.files import create_file, read_file
+from ipse.vault.files import create_file, read_secret
 from ipse.wire.digest import sha256
 
 SEED_BYTES = 32
@@ -105,18 +104,8 @@ def load_signer(path: Path) -> Signer:
     Raises:
         VaultError: no file, others may read it, or it does not hold exactly one signer.
     """
-    try:
-        found = read_file(path, _MAX_FILE_BYTES + 1)
-    except FileNotFoundError as error:
-        raise VaultError(f"There are no signing keys at {path}.", "Make them, or give the right folder.") from error
-    except OSError as error:
-        raise VaultError(f"The signing keys {path} cannot be read: {error.strerror}.", "Check their owner.") from error
-    if found is None:
-        raise VaultError(f"{path} is not a file.", "Give the right folder.")
-    text, mode = found
-    if os.name == "posix" and mode & 0o077:
-        raise VaultError(f"Other users may read the signing keys {path}.", f"Run: chmod 600 {path}")
-    return _parse(text, path)
+    found = read_secret(path, _MAX_FILE_BYTES + 1, "file of signing keys", "Make them, or give the right folder.")
+    return _parse(found, path)
 
 
 def _spell(signer: Signer) -> str:
