@@ -27,8 +27,9 @@ from typing import Any
 from _report import machine, parser, report, tell
 
 from ipse.ledger.access import Access
+from ipse.ledger.chain import check_chain
 from ipse.ledger.envelope import read_envelope
-from ipse.ledger.record import Metrics, Record, RecordKind, check_chain, open_record, record_digest, seal_record
+from ipse.ledger.record import Metrics, Record, RecordKind, open_record, record_digest, seal_record
 from ipse.store.rows import AppendRow, ForkRow
 from ipse.store.store import Store
 from ipse.vault.datakeys import new_data_key

@@ -14,7 +14,8 @@ from ipse.forks.home import Home, now_ms
 from ipse.forks.members import Device, access_of, devices_of, go_on_as, let_in, put_out
 from ipse.forks.openfork import OpenFork, SealedHistory
 from ipse.ledger.access import DAY_MS
-from ipse.ledger.record import RecordKind, check_chain
+from ipse.ledger.chain import check_chain
+from ipse.ledger.record import RecordKind
 from ipse.vault.identity import Identity
 from ipse.vault.keys import RootKey, check_value, fork_key
 from tests.forks.tiny import LAYOUT, Life, append, tiny_fork, turn, unsigned

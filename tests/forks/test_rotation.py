@@ -18,8 +18,9 @@ from ipse.forks.members import devices_of, go_on_as, let_in
 from ipse.forks.openfork import OpenFork
 from ipse.forks.publish import publish
 from ipse.forks.rotation import rotate
+from ipse.ledger.chain import check_chain
 from ipse.ledger.forkhead import head_of, open_head, sign_head
-from ipse.ledger.record import RecordKind, check_chain
+from ipse.ledger.record import RecordKind
 from ipse.store.seen import FOLDER_NAME
 from ipse.store.store import FILE_NAME, Store
 from ipse.vault.identity import Identity

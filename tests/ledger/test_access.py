@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from ipse.errors import VerificationError
 from ipse.ledger.access import DAY_MS, Access, certify
+from ipse.ledger.chain import check_chain
 from ipse.ledger.envelope import MAC_FIELD, RECORD_LABEL, SIGNATURE_FIELD, read_envelope
-from ipse.ledger.record import Record, RecordKind, check_chain, record_digest, seal_record
+from ipse.ledger.record import Record, RecordKind, record_digest, seal_record
 from ipse.vault.datakeys import new_data_key
 from ipse.vault.identity import Identity, PublicIdentity
 from ipse.vault.keys import ForkKey, RootKey

@@ -6,7 +6,8 @@ from __future__ import annotations
 import pytest
 
 from ipse.errors import VerificationError
-from ipse.ledger.record import ChainHead, check_chain, record_digest
+from ipse.ledger.chain import ChainHead, check_chain
+from ipse.ledger.record import record_digest
 from ipse.vault.keys import fork_key
 from ipse.wire.digest import NO_DIGEST
 from ipse.wire.ids import new_fork_id

@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ipse.errors import VerificationError
+from ipse.ledger.chain import check_chain
 from ipse.ledger.outline import clear_fields, outline
-from ipse.ledger.record import RecordKind, check_chain, open_record, record_digest, seal_record
+from ipse.ledger.record import RecordKind, open_record, record_digest, seal_record
 from ipse.vault.keys import fork_key
 from ipse.wire import record_pb2 as pb
 from ipse.wire.digest import NO_DIGEST

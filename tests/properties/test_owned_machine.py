@@ -30,8 +30,9 @@ from ipse.forks.publish import publish
 from ipse.forks.recall import Recall
 from ipse.forks.rotation import rotate
 from ipse.forks.takeback import rollback, undo
+from ipse.ledger.chain import check_chain
 from ipse.ledger.publiclog import PublicLog
-from ipse.ledger.record import RecordKind, check_chain
+from ipse.ledger.record import RecordKind
 from ipse.vault.identity import Identity
 from ipse.vault.keyring import nobody_to_ask
 from ipse.vault.keys import RootKey

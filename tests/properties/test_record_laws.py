@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ipse.errors import VerificationError
-from ipse.ledger.record import Feedback, Metrics, Record, RecordKind, check_chain, open_record, seal_record
+from ipse.ledger.chain import check_chain
+from ipse.ledger.record import Feedback, Metrics, Record, RecordKind, open_record, seal_record
 from ipse.vault.seal import open_salted, open_sealed, open_snapshot, seal, seal_salted, seal_snapshot
 from ipse.wire.digest import NO_DIGEST
 from ipse.wire.ids import OwnerId

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from ipse.errors import DuplicateOperation, HeightConflict, InputError, StoreDamaged, StoreRolledBack, VerificationError
-from ipse.ledger.record import check_chain
+from ipse.ledger.chain import check_chain
 from ipse.store.rows import AppendRow, Head, StoredRecord, StoredSnapshot
 from ipse.store.store import Store
 from ipse.wire.digest import NO_DIGEST

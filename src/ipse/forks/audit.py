@@ -20,11 +20,11 @@ from itertools import islice
 from ipse.errors import StoreRolledBack, VerificationError
 from ipse.forks.openfork import SealedHistory
 from ipse.ledger.access import Access
+from ipse.ledger.chain import ChainHead, follow_chain
 from ipse.ledger.checkpoint import Log, open_checkpoint
 from ipse.ledger.forkhead import ORIGIN, blinded, blinding_value, signed_head
 from ipse.ledger.log import log_of
 from ipse.ledger.publiclog import DAMAGED, PublicLog, check_log, head_of
-from ipse.ledger.record import ChainHead, follow_chain
 from ipse.ledger.tree import CompactRange, inclusion_proof, leaf_hash, verify_inclusion
 from ipse.ledger.treehead import TreeHead
 from ipse.store.logrows import PublicationRow

@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 
 from ipse.errors import InputError, StateOverflow, VerificationError
 from ipse.forks.withdrawal import Withdrawal, withdrawn
-from ipse.ledger.record import ChainHead, Record, RecordKind, record_digest
+from ipse.ledger.chain import ChainHead
+from ipse.ledger.record import Record, RecordKind, record_digest
 from ipse.model.layout import StateLayout
 from ipse.model.state import PersonalState
 from ipse.wire.digest import NO_DIGEST

@@ -13,7 +13,8 @@ from dataclasses import dataclass, replace
 
 from ipse.forks.openfork import SealedHistory
 from ipse.ledger.access import Access
-from ipse.ledger.record import ChainHead, Record, RecordKind, record_digest
+from ipse.ledger.chain import ChainHead
+from ipse.ledger.record import Record, RecordKind, record_digest
 from ipse.store.rows import AppendRow
 from ipse.vault.identity import PublicIdentity
 from ipse.wire.digest import NO_DIGEST

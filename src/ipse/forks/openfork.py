@@ -17,8 +17,9 @@ from ipse.forks.fork import ModelFork
 from ipse.forks.history import Folded, empty, fold, read_snapshot, step, write_snapshot
 from ipse.forks.keychain import KeyChain
 from ipse.ledger.access import Access
+from ipse.ledger.chain import ChainHead
 from ipse.ledger.envelope import read_envelope
-from ipse.ledger.record import ChainHead, Record, open_record, record_digest, seal_record
+from ipse.ledger.record import Record, open_record, record_digest, seal_record
 from ipse.model.layout import StateLayout
 from ipse.store.rows import AppendRow, ForkRow, StoredRecord
 from ipse.store.store import Store

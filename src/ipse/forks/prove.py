@@ -12,9 +12,9 @@ from itertools import islice
 from ipse.errors import InputError, VerificationError
 from ipse.forks.audit import home_log
 from ipse.forks.home import Home
+from ipse.ledger.chain import check_chain
 from ipse.ledger.forkhead import blinding_value, check_root, signed_head
 from ipse.ledger.publiclog import PublicLog
-from ipse.ledger.record import check_chain
 from ipse.ledger.recordproof import RecordProof
 from ipse.ledger.tree import inclusion_proof, leaf_hash, list_reader
 from ipse.store.logrows import PublicationRow

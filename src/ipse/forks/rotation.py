@@ -28,7 +28,7 @@ from ipse.errors import HeightConflict, InputError, VaultError
 from ipse.forks.home import key_ring, next_ring, now_ms
 from ipse.forks.members import access_of, go_on_as
 from ipse.forks.openfork import SealedHistory
-from ipse.ledger.record import check_chain
+from ipse.ledger.chain import check_chain
 from ipse.store.rows import ForkRow
 from ipse.store.store import FILE_NAME, Store
 from ipse.vault.files import changing, move_file, remove_partials, sync_file

@@ -35,11 +35,11 @@ from google.protobuf.message import DecodeError, Message
 
 from ipse.errors import InputError, VerificationError, WrongKey
 from ipse.ledger.access import Access
+from ipse.ledger.chain import check_chain
 from ipse.ledger.checkpoint import Log
 from ipse.ledger.forkhead import blinded, check_root, head_of, open_head
 from ipse.ledger.keys import VerifierKey
 from ipse.ledger.outline import clear_fields
-from ipse.ledger.record import check_chain
 from ipse.ledger.tlogproof import TlogProof
 from ipse.ledger.tree import leaf_hash
 from ipse.ledger.treehead import TreeHead

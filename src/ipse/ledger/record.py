@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Records: what happened to a fork, sealed to its owner, signed and chained.
 
-``seal_record`` turns a Record into bytes (wire/record.proto); ``open_record`` is its inverse and trusts nothing;
-``check_chain`` checks order, completeness and signatures without any key.
+``seal_record`` turns a Record into bytes (wire/record.proto); ``open_record`` is its inverse and trusts nothing. A
+whole history is checked without any key by chain.py.
 
 How the bytes are protected, from the outside in:
 
@@ -30,14 +30,13 @@ from __future__ import annotations
 
 import hmac
 import secrets
-from collections.abc import Iterable, Iterator
 from ctypes import c_float
 from dataclasses import dataclass, field
 from enum import IntEnum
 from math import isfinite
 
 from ipse.errors import InputError, VerificationError
-from ipse.ledger.access import MEMBERSHIP, Access, certify
+from ipse.ledger.access import MEMBERSHIP, certify
 from ipse.ledger.envelope import (
     MAC_FIELD,
     RECORD_LABEL,
@@ -57,13 +56,10 @@ from ipse.wire.digest import DIGEST_BYTES, NO_DIGEST, sha256
 from ipse.wire.ids import OP_ID_BYTES, ForkId, OwnerId, Randomness, parse_owner_id
 
 __all__ = [
-    "ChainHead",
     "Feedback",
     "Metrics",
     "Record",
     "RecordKind",
-    "check_chain",
-    "follow_chain",
     "open_record",
     "record_digest",
     "seal_record",
@@ -133,14 +129,6 @@ class Record:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "learning_rate", c_float(self.learning_rate).value)
-
-
-@dataclass(frozen=True, slots=True)
-class ChainHead:
-    """Where a fork's chain stands: number and digest of its newest record, (0, ``NO_DIGEST``) if it has none."""
-
-    seq: int
-    digest: bytes
 
 
 def record_digest(data: bytes) -> bytes:
@@ -234,49 +222,6 @@ def open_record(data: bytes, fork_key: ForkKey, *, expect_seq: int, expect_previ
             f"{_name(fork_key.fork_id, expect_seq)}: {error.message}",
             error.hint or "The history before it can still be used; restore the rest from a copy.",
         ) from error
-
-
-def check_chain(
-    records: Iterable[bytes], fork_id: ForkId, *, expected_owner: PublicIdentity | None = None
-) -> tuple[ChainHead, Access]:
-    """Check a fork's whole history without a key: form, fork, numbers 1, 2, 3, ..., digests, signatures, members.
-
-    This finds records that were altered, dropped from the middle, doubled, reordered, or written by somebody who was
-    not let in. Compare the result with a head kept elsewhere to find a cut-off end.
-
-    Args:
-        records: the bytes of all records, from the first.
-        expected_owner: who the owner in the first signed record must be, if that is known.
-
-    Raises:
-        VerificationError: names the fork and the first record that does not fit.
-    """
-    last = ChainHead(0, NO_DIGEST), Access()
-    for each in follow_chain(records, fork_id, expected_owner=expected_owner):
-        last = each
-    return last
-
-
-def follow_chain(
-    records: Iterable[bytes], fork_id: ForkId, *, expected_owner: PublicIdentity | None = None
-) -> Iterator[tuple[ChainHead, Access]]:
-    """``check_chain`` record by record: where the chain stands and who has access after each."""
-    head, access = ChainHead(0, NO_DIGEST), Access()
-    for data in records:
-        seq = head.seq + 1
-        try:
-            envelope = read_envelope(data)
-            check_place(envelope.message, fork_id, seq, head.digest)
-            begins = access.owner is None
-            access = access.following(envelope)
-            if begins and access.owner is not None and expected_owner not in (None, access.owner):
-                raise VerificationError(f"It names {access.owner.name} as the owner of the fork, who is another.")
-        except VerificationError as error:
-            raise VerificationError(
-                f"{_name(fork_id, seq)}: {error.message}", "Restore the store from a copy."
-            ) from error
-        head = ChainHead(seq, record_digest(data))
-        yield head, access
 
 
 def _check_sealable(record: Record, fork_key: ForkKey) -> None:

@@ -272,7 +272,7 @@ class Store:
     def verify(self, fork_id: ForkId) -> Head:
         """Read every record of a fork: digests fit, numbers have no gap, the last one is the head.
 
-        This needs no key and does not look into the records; ``ledger.record.check_chain`` does that.
+        This needs no key and does not look into the records; ``ledger.chain.check_chain`` does that.
 
         Raises:
             VerificationError: names the fork and the first record that does not fit.
