@@ -6,7 +6,7 @@ read, ``chain`` and ``outline`` the whole history without a key, ``forkhead`` it
 to a stranger, ``bundle`` all of it in one file.
 
 A log in the form of C2SP: ``tree`` (root hashes, proofs), ``tiles`` (the log as files), ``note`` and ``keys`` (who
-signed), ``checkpoint`` over ``treehead`` (how large the log is), ``tlogproof`` (one entry proven in one file), ``policy``
-(whose checkpoints are believed), ``witness`` (who cosigns them, and remembers). This installation's own: ``log`` appends
-and signs, ``publiclog`` reads and checks.
+signed), ``checkpoint`` over ``treehead`` (how large the log is), ``tlogproof`` (one entry proven in one file),
+``policy`` (whose checkpoints are believed), ``witness`` (who cosigns them, and remembers). This installation's own:
+``log`` appends and signs, ``publiclog`` reads and checks.
 """
