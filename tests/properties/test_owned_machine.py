@@ -214,4 +214,4 @@ TestOwned.settings = settings(max_examples=40, stateful_step_count=30, deadline=
 
 @pytest.mark.slow
 def test_the_owned_fork_is_like_the_list_in_long_runs_too() -> None:
-    run_state_machine_as_test(OwnedMachine, settings=settings(max_examples=300, stateful_step_count=50, deadline=None))
+    run_state_machine_as_test(OwnedMachine, settings=settings(max_examples=150, stateful_step_count=50, deadline=None))
