@@ -70,6 +70,7 @@ MAX_PART_BYTES = 8 * 1024 * 1024
 _SALT_BYTES = 8
 
 _INPUT, _OUTPUT, _UPDATE, _FEEDBACK, _METRICS, _PRIOR = 4, 5, 6, 8, 9, 10  # field numbers, also the nonces
+_TEXTS = (_INPUT, _OUTPUT, _FEEDBACK)
 
 
 class RecordKind(IntEnum):
@@ -160,7 +161,8 @@ def seal_record(
 
     def part(number: int, plaintext: bytes) -> bytes:
         context = _part_context(record.fork_id, record.seq, record.op_id, number)
-        return seal_part(key, compress(plaintext), nonce=_nonce(number), context=context)
+        packed = compress(plaintext, words=number in _TEXTS)
+        return seal_part(key, packed, nonce=_nonce(number), context=context)
 
     message = pb.UserTrainingRecord(
         user_id=record.owner,

@@ -43,8 +43,11 @@ _DICTIONARY_1_BYTES = 65_536
 _DICTIONARY_1_SHA256 = "c4889f4fca6698ecfaf297e95e8866b0c60a80159f7e19cc1ae40b4dfd309e53"
 
 
-def compress(data: bytes) -> bytes:
-    """The shorter of the data and its zstd frame, marked. Short data are tried with the dictionary.
+def compress(data: bytes, *, words: bool = True) -> bytes:
+    """The shorter of the data and its zstd frame, marked. Short text is tried with the dictionary.
+
+    Args:
+        words: whether it is text. Short data of another kind, like coded numbers, are not tried: they do not shrink.
 
     Raises:
         ValueError: if the data are longer than ``MAX_PLAIN_BYTES``.
@@ -52,6 +55,8 @@ def compress(data: bytes) -> bytes:
     if len(data) > MAX_PLAIN_BYTES:
         raise ValueError(f"Expected at most {MAX_PLAIN_BYTES} bytes to compress, got {len(data)}")
     if len(data) <= SHORT_BYTES:
+        if not words:
+            return _PLAIN + data
         compressor = zstandard.ZstdCompressor(dict_data=_dictionary(), compression_params=_of_dictionary())
         frame = _ZSTD_DICTIONARY_1 + compressor.compress(data)
     else:
