@@ -26,7 +26,7 @@ from ipse.ledger.envelope import read_envelope
 from ipse.ledger.forkhead import blinding_value, check_root, head_of, sign_head
 from ipse.ledger.log import LogWriter
 from ipse.ledger.note import Note
-from ipse.ledger.record import open_record
+from ipse.ledger.record import open_envelope
 from ipse.ledger.treehead import TreeHead
 from ipse.store.erasure import Erasure
 from ipse.store.logrows import LogRows
@@ -167,8 +167,9 @@ def _open_all(home: Home, bundle: CheckedBundle) -> None:
     )
     previous = NO_DIGEST
     for record in records:
-        number = read_envelope(record.data).message.data_key_record
-        open_record(record.data, keys.key(number), expect_seq=record.seq, expect_previous=previous)
+        envelope = read_envelope(record.data)
+        key = keys.key(envelope.message.data_key_record)
+        open_envelope(envelope, key, expect_seq=record.seq, expect_previous=previous)
         previous = record.digest
 
 

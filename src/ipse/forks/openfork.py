@@ -18,8 +18,8 @@ from ipse.forks.history import Folded, empty, fold, read_snapshot, step, write_s
 from ipse.forks.keychain import KeyChain
 from ipse.ledger.access import Access
 from ipse.ledger.chain import ChainHead
-from ipse.ledger.envelope import read_envelope
-from ipse.ledger.record import Record, open_record, record_digest, seal_record
+from ipse.ledger.envelope import Envelope, naming, read_envelope
+from ipse.ledger.record import Record, open_envelope, record_digest, seal_record
 from ipse.model.layout import StateLayout
 from ipse.store.rows import AppendRow, ForkRow, StoredRecord
 from ipse.store.store import Store
@@ -65,13 +65,9 @@ class SealedHistory:
         """The records after ``head``, with who has access after each."""
         previous = head.digest
         for stored in self.store.records(self.row.fork_id, head.seq):
-            record = self._open(stored, previous)
-            try:
-                access = access.following(read_envelope(stored.data))
-            except VerificationError as error:
-                raise VerificationError(
-                    f"Record {stored.seq} of fork {self.row.fork_id}: {error.message}", error.hint
-                ) from error
+            record, envelope = self._open(stored, previous)
+            with naming(self.row.fork_id, stored.seq):
+                access = access.following(envelope)
             previous = stored.digest
             yield record, stored.data, access
 
@@ -111,16 +107,13 @@ class SealedHistory:
 
     def _alone(self, stored: StoredRecord) -> Record:
         before = self.store.record(self.row.fork_id, stored.seq - 1).digest if stored.seq > 1 else NO_DIGEST
-        return self._open(stored, before)
+        return self._open(stored, before)[0]
 
-    def _open(self, stored: StoredRecord, previous: bytes) -> Record:
-        try:
-            number = read_envelope(stored.data).message.data_key_record
-        except VerificationError as error:
-            raise VerificationError(
-                f"Record {stored.seq} of fork {self.row.fork_id}: {error.message}", error.hint
-            ) from error
-        return open_record(stored.data, self.keys.key(number), expect_seq=stored.seq, expect_previous=previous)
+    def _open(self, stored: StoredRecord, previous: bytes) -> tuple[Record, Envelope]:
+        with naming(self.row.fork_id, stored.seq):
+            envelope = read_envelope(stored.data)
+        key = self.keys.key(envelope.message.data_key_record)
+        return open_envelope(envelope, key, expect_seq=stored.seq, expect_previous=previous), envelope
 
     def _data(self, seq: int) -> bytes:
         return self.store.record(self.row.fork_id, seq).data

@@ -9,6 +9,8 @@ parsed: access.py says who may have signed it, and record.py opens it.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from google.protobuf.message import DecodeError
@@ -91,6 +93,15 @@ def read_envelope(data: bytes) -> Envelope:
     if message.zkp_proof or message.signature or message.record_mac:
         raise VerificationError("It carries a proof or signature that this version cannot check.", "Update Ipse.")
     return Envelope(message, body, signed[-MAC_BYTES:], signature, signed)
+
+
+@contextmanager
+def naming(fork_id: ForkId, seq: int, hint: str = "") -> Iterator[None]:
+    """A check that fails inside says of which record it is; ``hint`` where it gives none."""
+    try:
+        yield
+    except VerificationError as error:
+        raise VerificationError(f"Record {seq} of fork {fork_id}: {error.message}", error.hint or hint) from error
 
 
 def check_place(message: pb.UserTrainingRecord, fork_id: ForkId, seq: int, previous: bytes) -> None:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from ipse.errors import VerificationError
 from ipse.ledger.access import Access
-from ipse.ledger.envelope import Envelope, check_place, read_envelope
+from ipse.ledger.envelope import Envelope, check_place, naming, read_envelope
 from ipse.ledger.record import RecordKind, record_digest
 from ipse.wire import record_pb2 as pb
 from ipse.wire.digest import NO_DIGEST
@@ -79,15 +79,11 @@ def outline(records: Iterable[bytes], fork_id: ForkId) -> Iterator[ClearRecord]:
     """
     previous, access = NO_DIGEST, Access()
     for seq, data in enumerate(records, 1):
-        try:
+        with naming(fork_id, seq, "Restore the store from a copy."):
             envelope = read_envelope(data)
             check_place(envelope.message, fork_id, seq, previous)
             access = access.following(envelope)
             record = _clear(envelope, data)
-        except VerificationError as error:
-            raise VerificationError(
-                f"Record {seq} of fork {fork_id}: {error.message}", error.hint or "Restore the store from a copy."
-            ) from error
         previous = record.digest
         yield record
 

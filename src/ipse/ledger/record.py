@@ -43,6 +43,7 @@ from ipse.ledger.envelope import (
     SIGNATURE_FIELD,
     Envelope,
     check_place,
+    naming,
     read_envelope,
 )
 from ipse.ledger.parts import Feedback, Metrics
@@ -60,6 +61,7 @@ __all__ = [
     "Metrics",
     "Record",
     "RecordKind",
+    "open_envelope",
     "open_record",
     "record_digest",
     "seal_record",
@@ -71,6 +73,8 @@ _SALT_BYTES = 8
 
 _INPUT, _OUTPUT, _UPDATE, _FEEDBACK, _METRICS, _PRIOR = 4, 5, 6, 8, 9, 10  # field numbers, also the nonces
 _TEXTS = (_INPUT, _OUTPUT, _FEEDBACK)
+
+_HINT = "The history before it can still be used; restore the rest from a copy."
 
 
 class RecordKind(IntEnum):
@@ -213,17 +217,18 @@ def open_record(data: bytes, fork_key: ForkKey, *, expect_seq: int, expect_previ
         VerificationError: any byte was altered, the record belongs elsewhere, or the key is another. The message
             names the fork and the record number.
     """
-    try:
+    with naming(fork_key.fork_id, expect_seq, _HINT):
         envelope = read_envelope(data)
+    return open_envelope(envelope, fork_key, expect_seq=expect_seq, expect_previous=expect_previous)
+
+
+def open_envelope(envelope: Envelope, fork_key: ForkKey, *, expect_seq: int, expect_previous: bytes) -> Record:
+    """The same for a record whose bytes were taken apart already."""
+    with naming(fork_key.fork_id, expect_seq, _HINT):
         if not hmac.compare_digest(envelope.mac, _mac(fork_key, envelope.body)):
             raise VerificationError("It was altered, or the key is not that of its fork.")
         check_place(envelope.message, fork_key.fork_id, expect_seq, expect_previous)
         return _open(envelope, fork_key)
-    except VerificationError as error:
-        raise VerificationError(
-            f"{_name(fork_key.fork_id, expect_seq)}: {error.message}",
-            error.hint or "The history before it can still be used; restore the rest from a copy.",
-        ) from error
 
 
 def _check_sealable(record: Record, fork_key: ForkKey) -> None:
