@@ -14,6 +14,7 @@ Not protected: two devices that both go on from one record have two histories, a
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from ipse.errors import DuplicateOperation, HeightConflict, InputError, StoreRolledBack, VerificationError
@@ -122,13 +123,10 @@ def take_in(home: Home, bundle: CheckedBundle) -> Arrival:
         VaultError: this home's root was rotated since it was opened.
         StoreError: as they say; nothing was written.
     """
-    for attempt in range(ATTEMPTS):
-        try:
+    for _ in range(ATTEMPTS - 1):
+        with suppress(HeightConflict, DuplicateOperation):  # somebody else writes to this fork: look again
             return _taken_in(home, bundle)
-        except (HeightConflict, DuplicateOperation):  # somebody else writes to this fork: look again
-            if attempt == ATTEMPTS - 1:
-                raise
-    raise AssertionError("unreachable")
+    return _taken_in(home, bundle)
 
 
 # -- inside -------------------------------------------------------------------------------------------------------

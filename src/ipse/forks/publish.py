@@ -68,14 +68,12 @@ def publish(home: Home, *, origin: str | None = None) -> Publication:
         StoreError: as they say.
     """
     writer = LogWriter.open(home.store, origin=origin)
-    for attempt in range(ATTEMPTS):
+    for _ in range(ATTEMPTS - 1):
         try:
             return _publish(home, writer)
         except (HeightConflict, StoreBusy):
-            if attempt == ATTEMPTS - 1:
-                raise
             writer.reload()
-    raise AssertionError("unreachable")
+    return _publish(home, writer)
 
 
 def _publish(home: Home, writer: LogWriter) -> Publication:
