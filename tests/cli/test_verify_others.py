@@ -197,7 +197,8 @@ def test_a_proof_of_a_digest_gives_the_record_away_no_more_than_that(made: Made,
         whole = record(db, made.ada, 2)
     written = (tmp_path / "proof").read_bytes()
     assert record_digest(whole) in written
-    assert b"ada" not in written.replace(made.ada.encode(), b"")
+    # as a field has it, behind its length: three letters alone stand in base64 by chance
+    assert b"\x03ada" not in written.replace(made.ada.encode(), b"")
     done = ipse("verify", "record", tmp_path / "proof", *made.keys)
     assert done.code == 0
     assert record_digest(whole).hex() in done.out
